@@ -1,0 +1,156 @@
+"""The graph: inputs, operations in execution order, outputs, and the checks that hold for every graph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from qsim.errors import GraphError
+from qsim.ir.ops import OPS, Op
+from qsim.ir.tensor import Tensor
+from qsim.numerics import Overflow, Rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One graph input and the quantizer at its boundary, which turns a user's real values into codes:
+    code = clip(round(real / scale) + zero_point, low, high). Codes given as such must lie in [low, high]."""
+
+    tensor: str
+    rounding: Rounding
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One graph output. ``boundary`` names the real function that the source applies after the hardware's last code
+    ("linear", "softmax", "sigmoid", "tanh"): the simulator applies it to real-valued results, targets do not."""
+
+    tensor: str
+    boundary: str = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """An immutable network of integer operations.
+
+    name: of the model, as in its file. profile: the named numeric profile that import used.
+    tensors: every tensor, in order of creation. ops: in execution order.
+    notes: sentences that a user must read (a softmax left outside the hardware, ...).
+    """
+
+    name: str
+    profile: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    ops: tuple[Op, ...]
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        check(self)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    @cached_property
+    def producers(self) -> Mapping[str, Op]:
+        """Tensor name -> the op that makes it; inputs have none."""
+        return MappingProxyType({op.output: op for op in self.ops})
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Op, ...]]:
+        """Tensor name -> the ops that read it, in order (an op that reads it twice stands once)."""
+        found: dict[str, list[Op]] = {name: [] for name in self.tensors}
+        for op in self.ops:
+            for name in dict.fromkeys(op.inputs):
+                found[name].append(op)
+        return MappingProxyType({name: tuple(ops) for name, ops in found.items()})
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the graph's canonical JSON: the same on any machine."""
+        from qsim.ir.serialize import to_json
+
+        return hashlib.sha256(to_json(self).encode()).hexdigest()
+
+    def layers(self) -> tuple[str, ...]:
+        """Source layers in order of their first op."""
+        return tuple(dict.fromkeys(op.layer for op in self.ops))
+
+    def __str__(self) -> str:
+        from qsim.ir.text import to_text
+
+        return to_text(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+
+def check(graph: Graph) -> None:
+    """Raise GraphError unless: names are unique and defined before use, arities fit, every op is of the closed set,
+    every non-constant tensor is reached from the inputs, and outputs exist."""
+    known: dict[str, None] = {}
+
+    def define(name: str, where: str) -> None:
+        if name in known:
+            raise GraphError(f"{where}: tensor {name!r} is made twice")
+        if name not in graph.tensors:
+            raise GraphError(f"{where}: tensor {name!r} is not declared")
+        known[name] = None
+
+    if not graph.inputs or not graph.outputs:
+        raise GraphError(f"graph {graph.name!r} has no {'outputs' if graph.inputs else 'inputs'}")
+    for entry in graph.inputs:
+        define(entry.tensor, "input")
+        fmt = graph.tensors[entry.tensor].format
+        if entry.low > entry.high or not fmt.holds(entry.low, entry.high):
+            raise GraphError(f"input {entry.tensor!r}: [{entry.low}, {entry.high}] does not lie within {fmt}")
+    for op in graph.ops:
+        where = f"op {type(op).__name__} of layer {op.layer!r}"
+        if type(op) not in OPS:
+            raise GraphError(f"{where} is not of the closed set")
+        if op.arity is not None and len(op.inputs) != op.arity or op.arity is None and not op.inputs:
+            raise GraphError(f"{where} has {len(op.inputs)} inputs, not {op.arity or 'one or more'}")
+        for name in op.inputs:
+            if name not in known:
+                raise GraphError(f"{where} reads {name!r} before it is made")
+        define(op.output, where)
+        _check_overflow(op, graph.tensors[op.output], where)
+    for out in graph.outputs:
+        if out.tensor not in known:
+            raise GraphError(f"output {out.tensor!r} is never made")
+    if unused := [name for name in graph.tensors if name not in known]:
+        raise GraphError(f"tensors are declared but never made: {', '.join(unused)}")
+
+
+def _check_overflow(op: Op, out: Tensor, where: str) -> None:
+    low, high = getattr(op, "low", None), getattr(op, "high", None)
+    if low is not None and high is not None and (low > high or not out.format.holds(low, high)):
+        raise GraphError(f"{where}: bounds [{low}, {high}] do not lie within {out.format}")
+    mode = getattr(op, "overflow", None)
+    if mode in (Overflow.WRAP, Overflow.WRAP_SM) and (low, high) != (out.format.low, out.format.high):
+        raise GraphError(f"{where}: wrapping uses the format's own limits")
+    if mode is Overflow.SAT_SYM and low != -(high or 0):
+        raise GraphError(f"{where}: symmetric saturation needs low = -high")
+
+
+def replace(graph: Graph, *, ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> Graph:
+    """The graph with other ops and tensors: what a pass returns."""
+    return Graph(
+        name=graph.name,
+        profile=graph.profile,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        ops=tuple(ops),
+        tensors=tensors,
+        notes=graph.notes,
+    )

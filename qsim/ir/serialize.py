@@ -1,0 +1,121 @@
+"""Graph <-> JSON, weights included. The text is canonical: equal graphs give equal bytes on any machine."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import types
+import typing
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import GraphError
+from qsim.ir.graph import Graph, Input, Output
+from qsim.ir.ops import OPS, Op
+from qsim.ir.tensor import Quantization, Tensor
+from qsim.numerics import IntArray, IntFormat
+
+FORMAT_VERSION = 1
+_OPS_BY_NAME = {op.__name__: op for op in OPS}
+
+
+def _encode(value: object) -> Any:
+    if isinstance(value, IntArray):
+        width = next(w for w in (8, 16, 32, 64) if IntFormat(w, True).holds(value.low, value.high))
+        data = value.values.astype(f"<i{width // 8}").tobytes()
+        return {"shape": list(value.shape), "int": width, "data": base64.b64encode(data).decode()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Fraction):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_encode(v) for v in value]
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    raise TypeError(f"cannot write {type(value).__name__} into JSON")
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _decode(next(a for a in args if a is not type(None)), value)
+    if origin is typing.Literal:
+        if value not in args:
+            raise ValueError(f"{value!r} is none of {args}")
+        return value
+    if origin is tuple:
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_decode(args[0], v) for v in value)
+        if len(args) != len(value):
+            raise ValueError(f"{len(args)} values expected, {len(value)} found")
+        return tuple(_decode(a, v) for a, v in zip(args, value, strict=True))
+    if hint is IntArray:
+        flat = np.frombuffer(base64.b64decode(value["data"], validate=True), dtype=f"<i{value['int'] // 8}")
+        return IntArray(flat.astype(np.int64).reshape(value["shape"]))
+    if hint is Fraction:
+        return Fraction(value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return typing.cast(Any, hint)(**{k: _decode(hints[k], v) for k, v in value.items()})
+    if isinstance(hint, type) and not (isinstance(value, hint) and (hint is bool or not isinstance(value, bool))):
+        raise ValueError(f"{hint.__name__} expected, {value!r} found")
+    return value
+
+
+def to_json(graph: Graph) -> str:
+    """Canonical JSON text (sorted keys, one line per op and tensor)."""
+
+    def line(value: object) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    def block(values: list[Any]) -> str:
+        return "[\n" + ",\n".join(line(v) for v in values) + "\n]"
+
+    parts = {
+        "inputs": block([_encode(i) for i in graph.inputs]),
+        "name": line(graph.name),
+        "notes": line(list(graph.notes)),
+        "ops": block([{"op": type(op).__name__, **_encode(op)} for op in graph.ops]),
+        "outputs": block([_encode(o) for o in graph.outputs]),
+        "profile": line(graph.profile),
+        "qsim_graph": line(FORMAT_VERSION),
+        "tensors": block([_encode(t) for t in graph.tensors.values()]),
+    }
+    return "{" + ",\n".join(f'"{key}":{text}' for key, text in parts.items()) + "}\n"
+
+
+def from_json(text: str) -> Graph:
+    """Read what ``to_json`` wrote. Raises GraphError for anything else."""
+    try:
+        data = json.loads(text)
+        if data.get("qsim_graph") != FORMAT_VERSION:
+            raise ValueError(f"qsim_graph version {FORMAT_VERSION} expected, {data.get('qsim_graph')!r} found")
+        tensors = [_decode(Tensor, t) for t in data["tensors"]]
+        ops: list[Op] = []
+        for entry in data["ops"]:
+            fields = dict(entry)
+            ops.append(_decode(_OPS_BY_NAME[fields.pop("op")], fields))
+        return Graph(
+            name=_decode(str, data["name"]),
+            profile=_decode(str, data["profile"]),
+            inputs=tuple(_decode(Input, i) for i in data["inputs"]),
+            outputs=tuple(_decode(Output, o) for o in data["outputs"]),
+            ops=tuple(ops),
+            tensors={t.name: t for t in tensors},
+            notes=tuple(_decode(str, n) for n in data["notes"]),
+        )
+    except GraphError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GraphError(f"not a qsim graph: {type(error).__name__}: {error}") from error
+
+
+__all__ = ["FORMAT_VERSION", "Quantization", "from_json", "to_json"]
