@@ -1,0 +1,52 @@
+"""Graph -> files, for the three targets."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from qsim.errors import UsageError
+from qsim.ir import Graph
+
+TARGETS = {"c": "qsim.emit.c", "hls": "qsim.emit.hls", "rtl": "qsim.emit.rtl"}
+"""Target name -> the module whose ``files(graph, options)`` gives every file's text."""
+
+
+def files(graph: Graph, target: str, options: Mapping[str, object] | None = None) -> dict[str, str]:
+    """The emitted files: relative name -> text. Raises UsageError for an unknown target or option, UnsupportedError
+    for an op that the target cannot express exactly."""
+    if target not in TARGETS:
+        raise UsageError(f"unknown target {target!r}: choose from {', '.join(TARGETS)}")
+    made: dict[str, str] = importlib.import_module(TARGETS[target]).files(graph, dict(options or {}))
+    return dict(sorted(made.items()))
+
+
+def emit(graph: Graph, target: str, out_dir: str | Path, options: Mapping[str, object] | None = None) -> list[Path]:
+    """Write the files of ``target`` into ``out_dir`` and return their paths, sorted.
+
+    All or nothing: the files are made in a folder beside ``out_dir`` and moved in when complete. Files that are
+    already there under other names stay.
+    """
+    made = files(graph, target, options)
+    out = Path(out_dir)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; the output folder must be a folder or not exist")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        for name, text in made.items():
+            path = staging / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        for name in made:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(out / name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [out / name for name in made]
+
+
+__all__ = ["TARGETS", "emit", "files"]
