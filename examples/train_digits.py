@@ -2,12 +2,12 @@
 
     python examples/train_digits.py                  (needs the extra: pip install 'qsim[train]')
 
-Data: scikit-learn's handwritten digits (1,797 images of 8x8 pixels, values 0..16; it comes with the package). 500 of them, chosen
-with a fixed seed and in equal shares per digit, are never trained on: they are the test set that qsim ships.
+Data: scikit-learn's handwritten digits (1,797 images of 8x8 pixels, values 0..16; it comes with the package). 500 of
+them, chosen with a fixed seed and in equal shares per digit, are never trained on: they are the test set of qsim.
 
 Network: every layer quantized, 2,482 weights, 83 thousand multiplications per image. The residual ``Add`` joins an
-unsigned and a signed branch of different integer bits, and the average pooling has a 3x3 window, so that 1/9 is no power of two
-and its quantized inverse matters.
+unsigned and a signed branch of different ranges, and the average pooling has a 3x3 window, so that 1/9 is no power of
+two and its quantized inverse matters.
 
 Writes ``digits.keras`` and ``digits_test.npz`` into ``qsim/demo`` (or ``--out``). The npz holds
 
