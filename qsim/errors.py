@@ -39,7 +39,7 @@ class UnsupportedError(QsimError):
 
 
 class GraphError(QsimError):
-    """A graph breaks one of the structural rules of ``qsim.ir``: a defect of an importer or a pass, or a bad JSON file."""
+    """A graph breaks a structural rule of ``qsim.ir``: a defect of an importer or a pass, or a bad JSON file."""
 
 
 class ToolMissingError(QsimError):

@@ -137,7 +137,7 @@ def _requantize(op: o.Requantize, inputs: list[Interval], tensors: list[Tensor],
             reach = max(abs(low), abs(high)) << left
             if reach >= 1 << 31:
                 raise UnsupportedError(
-                    f"the {r.scheme.value} rescale shifts an input of up to {reach >> left} left by {left}, beyond int32",
+                    f"the {r.scheme.value} rescale shifts inputs up to {reach >> left} left by {left}, beyond int32",
                     layer=op.layer,
                     way_out="requantize the layer's input to fewer bits",
                 )
@@ -251,9 +251,7 @@ def ranges(graph: Graph) -> dict[str, Interval]:
     return found
 
 
-def attaining_input(
-    op: o.Conv2D | o.Dense, interval: Interval, index: tuple[int, ...], *, upper: bool = True
-) -> Array:
+def attaining_input(op: o.Conv2D | o.Dense, interval: Interval, index: tuple[int, ...], *, upper: bool = True) -> Array:
     """Input codes of a convolution or dense layer that drive output element ``index`` to its proven bound.
 
     interval: of the op's input. Elements that the output does not depend on stay at their lower bound. The result

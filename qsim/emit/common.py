@@ -11,8 +11,7 @@ import jinja2
 import qsim
 from qsim.ir import Graph
 
-_KEYWORDS = frozenset(
-    """
+_RESERVED = """
     alignas alignof and and_eq asm atomic auto bitand bitor bool break case catch char class compl const constexpr
     continue default delete do double else enum explicit export extern false float for friend goto if inline int long
     main mutable namespace new not not_eq nullptr operator or or_eq private protected public register restrict return
@@ -31,8 +30,8 @@ _KEYWORDS = frozenset(
     string strong strong0 strong1 sync_accept_on table tagged task time timeprecision timeunit tran tri tri0 tri1 triand
     trior trireg type unique unique0 unsigned untyped use uwire var vectored wait wait_order wand weak weak0 weak1
     wildcard wire with within wor xnor clk rst aclk aresetn
-    """.split()
-)
+    """
+_KEYWORDS = frozenset(_RESERVED.split())
 
 
 def template_root() -> Path:

@@ -118,7 +118,7 @@ def check(graph: Graph) -> None:
         where = f"op {type(op).__name__} of layer {op.layer!r}"
         if type(op) not in OPS:
             raise GraphError(f"{where} is not of the closed set")
-        if op.arity is not None and len(op.inputs) != op.arity or op.arity is None and not op.inputs:
+        if (len(op.inputs) != op.arity) if op.arity is not None else not op.inputs:
             raise GraphError(f"{where} has {len(op.inputs)} inputs, not {op.arity or 'one or more'}")
         for name in op.inputs:
             if name not in known:

@@ -87,7 +87,10 @@ class Dense(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class MatMul(Op):
-    """y[..., i, k] = sum_j (a[..., i, j] - za) * (b[..., j, k] - zb), leading dimensions equal. zero_points: (za, zb)."""
+    """y[..., i, k] = sum_j (a[..., i, j] - za) * (b[..., j, k] - zb), leading dimensions equal.
+
+    zero_points: (za, zb).
+    """
 
     arity: ClassVar[int | None] = 2
     zero_points: tuple[int, int] = (0, 0)

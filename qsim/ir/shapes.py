@@ -28,7 +28,7 @@ def output_shape(op: o.Op, inputs: Sequence[Shape], declared: Shape | None = Non
             f"op {type(op).__name__} of layer {op.layer!r} does not fit its input shapes {list(inputs)}: {error}"
         ) from error
     if any(n < 1 for n in shape):
-        raise GraphError(f"op {type(op).__name__} of layer {op.layer!r}: inputs {list(inputs)} give empty output {shape}")
+        raise GraphError(f"op {type(op).__name__} of layer {op.layer!r}: inputs {list(inputs)} give output {shape}")
     return shape
 
 

@@ -56,7 +56,8 @@ def to_text(graph: Graph) -> str:
         defaults = {f.name: f.default for f in dataclasses.fields(op)}
         attrs = ", ".join(f"{k}={_attribute(v)}" for k, v in attributes(op).items() if v != defaults[k])
         lines.append(
-            f"  {tensor_text(graph[op.output])}\n      = {type(op).__name__}({', '.join(op.inputs)}; {attrs})  # {op.layer}"
+            f"  {tensor_text(graph[op.output])}\n"
+            f"      = {type(op).__name__}({', '.join(op.inputs)}; {attrs})  # {op.layer}"
         )
     lines += [f"  output {o.tensor}" + (f" -> {o.boundary}" if o.boundary != "linear" else "") for o in graph.outputs]
     lines += [f"  note: {note}" for note in graph.notes]

@@ -26,12 +26,12 @@ class IntArray:
                 raise ValueError("unsigned values beyond 63 bits")
         elif raw.dtype.kind not in "ib" and raw.size:
             raise ValueError(f"an IntArray holds integers, not {raw.dtype}")
-        self.values = np.ascontiguousarray(raw, dtype=np.int64).reshape(raw.shape).copy()
+        self.values: np.ndarray[Any, Any] = np.ascontiguousarray(raw, dtype=np.int64).reshape(raw.shape).copy()
         self.values.setflags(write=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.values.shape)
+        return tuple(self.values.shape)
 
     @property
     def size(self) -> int:
@@ -80,7 +80,7 @@ def scalar(value: int) -> IntArray:
 
 
 def periodic(array: IntArray, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-    """The shortest flat int64 array p with broadcast(array, shape).flat[i] == p[i % len(p)] along the axes of ``shape``.
+    """The shortest flat int64 array p with broadcast(array, shape).flat[i] == p[i % len(p)].
 
     The period is 1 for a scalar, the channel count for a per-channel array, and a product of trailing dimensions in
     general: what a hardware stream or a C loop needs to walk a broadcast parameter in step with a tensor.

@@ -63,7 +63,7 @@ class Rescale:
             return
         if self.rounding is not own or self.addend.low or self.addend.high:
             raise GraphError(f"scheme {self.scheme.value} rounds {own.value} and takes no addend")
-        if not (INT32_MIN <= self.multiplier.low and self.multiplier.high <= INT32_MAX):
+        if self.multiplier.low < INT32_MIN or self.multiplier.high > INT32_MAX:
             raise GraphError(f"scheme {self.scheme.value} takes a 32-bit multiplier")
 
     @property
@@ -74,13 +74,11 @@ class Rescale:
 
 def shift_only(shift: int, rounding: Rounding) -> Rescale:
     """round(x * 2**-shift)."""
-    return Rescale(
-        multiplier=scalar(1), addend=scalar(0), shift=scalar(shift), rounding=rounding, scheme=Scheme.PLAIN
-    )
+    return Rescale(multiplier=scalar(1), addend=scalar(0), shift=scalar(shift), rounding=rounding, scheme=Scheme.PLAIN)
 
 
 def quantize_multiplier(factor: float | Fraction) -> tuple[int, int]:
-    """TFLite's QuantizeMultiplier: (multiplier in [2**30, 2**31), right shift) with factor ~ multiplier * 2**-31 * 2**-shift.
+    """TFLite's QuantizeMultiplier: (multiplier, right shift), factor ~ multiplier * 2**-31 * 2**-shift.
 
     frexp gives q in [0.5, 1); round(q * 2**31) half away; 2**31 becomes 2**30 with the exponent one up; a right
     shift above 31 gives (0, 0).
@@ -113,7 +111,7 @@ def _int32(x: Array) -> Array:
 
 
 def _float32_product(x: Array, multiplier: Array, shift: Array) -> Array:
-    """FLOAT32 on integers: round x to 24 significant bits, multiply, round to 24 significant bits, round to an integer."""
+    """FLOAT32 on integers: x to 24 significant bits, times the multiplier, again to 24, then to an integer."""
 
     def significant24(v: Array) -> tuple[Array, Array]:
         magnitude = np.abs(v)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class Simulator:
             shape = self.graph[name].shape
             if array.shape[1:] != shape or array.ndim != len(shape) + 1:
                 raise UsageError(
-                    f"input {name!r}: an array of shape (N, {', '.join(map(str, shape))}) is needed, {array.shape} given"
+                    f"input {name!r}: shape (N, {', '.join(map(str, shape))}) is needed, {array.shape} given"
                 )
             batches.append(array.shape[0])
         if len(set(batches)) > 1:
@@ -161,7 +161,7 @@ def _softmax(x: Array) -> Array:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-BOUNDARIES = {
+BOUNDARIES: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
     "softmax": _softmax,
     "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),

@@ -128,7 +128,7 @@ def _max_pool(op: o.MaxPool2D, inputs: list[Array], tensors: list[Tensor], out: 
 
 def _reduce(op: o.Reduce, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
     axes = tuple(a + 1 for a in op.axes)
-    function = {"sum": np.sum, "max": np.max, "min": np.min}[op.kind]
+    function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op.kind]
     return np.asarray(function(inputs[0], axis=axes)).reshape(-1, *out.shape)
 
 

@@ -66,8 +66,9 @@ def conv2d(
     groups: int,
     x_magnitude: int,
 ) -> Array:
-    """sum w * x over zero-padded windows: (N, H, W, Cin) and (KH, KW, Cin/groups, Cout) integers to int64 (N, OH, OW, Cout).
+    """sum w * x over zero-padded windows, int64 (N, OH, OW, Cout).
 
+    x: (N, H, W, Cin), weights: (KH, KW, Cin/groups, Cout), both integers.
     ``x_magnitude`` is a proven bound of |x|.
     """
     kh, kw, group_in, out = weights.shape
@@ -75,20 +76,21 @@ def conv2d(
     view = windows(pad2d(x.astype(dtype), padding), (kh, kw), strides, dilation)
     n, oh, ow = view.shape[:3]
     w = weights.astype(dtype)
+    result: Array
     if groups == 1:
         result = view.reshape(n * oh * ow, kh * kw * group_in) @ w.reshape(-1, out)
     elif group_in == 1:
         per_group = out // groups
-        result = np.zeros((n, oh, ow, groups, per_group), dtype=dtype)
+        result = np.zeros((n * oh * ow, groups, per_group), dtype=dtype)
         taps = w.reshape(kh, kw, groups, per_group)
         for u in range(kh):
             for v in range(kw):
-                result += view[:, :, :, u, v, :, None] * taps[u, v]
+                result += view[:, :, :, u, v, :, None].reshape(-1, groups, 1) * taps[u, v]
     else:
-        grouped = view.reshape(n * oh * ow, kh * kw, groups, group_in).transpose(2, 0, 1, 3)
-        grouped = grouped.reshape(groups, n * oh * ow, kh * kw * group_in)
+        by_group = view.reshape(n * oh * ow, kh * kw, groups, group_in).transpose(2, 0, 1, 3)
+        grouped: Array = by_group.reshape(groups, n * oh * ow, kh * kw * group_in)
         kernels = w.reshape(kh * kw, group_in, groups, out // groups).transpose(2, 0, 1, 3)
-        result = (grouped @ kernels.reshape(groups, kh * kw * group_in, -1)).transpose(1, 0, 2)
+        result = np.swapaxes(grouped @ kernels.reshape(groups, kh * kw * group_in, -1), 0, 1)
     return np.asarray(result.reshape(n, oh, ow, out)).astype(np.int64)
 
 
