@@ -51,7 +51,9 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], bits: int = 4) -> 
 
 def plain(m: Any, a: Any, s: Any, rounding: Rounding) -> Rescale:
     """A PLAIN rescale from anything that an IntArray takes."""
-    return Rescale(multiplier=IntArray(m), addend=IntArray(a), shift=IntArray(s), rounding=rounding, scheme=Scheme.PLAIN)
+    return Rescale(
+        multiplier=IntArray(m), addend=IntArray(a), shift=IntArray(s), rounding=rounding, scheme=Scheme.PLAIN
+    )
 
 
 def tflite(m: Any, s: Any, scheme: Scheme) -> Rescale:
@@ -133,7 +135,9 @@ def dense_layers() -> Graph:
         net.add(o.Dense, x, weights=weights(rng, (8, 5)), bias=IntArray(rng.integers(-99, 99, 5))),
         net.add(o.Dense, x, weights=weights(rng, (8, 1), 8), bias=None, input_zero_point=-3),
         net.add(o.Dense, x, weights=IntArray(rng.choice([-1, 1], (8, 4))), bias=None),
-        net.add(o.Dense, x, weights=IntArray(rng.integers(-1, 2, (8, 4))), bias=IntArray([1, 2, 3, 4]), product_shift=4),
+        net.add(
+            o.Dense, x, weights=IntArray(rng.integers(-1, 2, (8, 4))), bias=IntArray([1, 2, 3, 4]), product_shift=4
+        ),
         net.add(o.Dense, x, weights=IntArray(rng.choice([-8, -2, 1, 4], (8, 4))), bias=None),
     ]
     y = net.add(o.Transpose, x, perm=(1, 0))
@@ -260,7 +264,9 @@ def tables() -> Graph:
     x = net.input((3, 2, 4), IntFormat(5, True))
     ascending = np.sort(rng.integers(-20, 20, (4, 7)), axis=1)
     outs = [
-        net.add(o.Threshold, x, thresholds=IntArray(ascending), base=IntArray([-4, 0, 3, 9]), step=IntArray([1, 2, -1, 1])),
+        net.add(
+            o.Threshold, x, thresholds=IntArray(ascending), base=IntArray([-4, 0, 3, 9]), step=IntArray([1, 2, -1, 1])
+        ),
         net.add(o.Threshold, x, thresholds=IntArray([[0]]), base=IntArray([-1]), step=IntArray([2])),
         net.add(o.Lookup, x, table=IntArray(rng.integers(-90, 90, (1, 32))), table_low=-16),
         net.add(o.Lookup, x, table=IntArray(rng.integers(0, 9, (4, 40))), table_low=-20),

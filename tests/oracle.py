@@ -12,7 +12,6 @@ from fractions import Fraction
 import numpy as np
 
 from qsim.ir import Graph
-from qsim.ir import ops as o
 
 
 def round_fraction(value: Fraction, mode: str) -> int:
@@ -131,7 +130,9 @@ class Oracle:
             row = at[0] * op.strides[0] + u * op.dilation[0] - op.padding[0][0]
             col = at[1] * op.strides[1] + v * op.dilation[1] - op.padding[1][0]
             if 0 <= row < x.shape[0] and 0 <= col < x.shape[1]:
-                total += int(op.weights.values[u, v, c, at[2]]) * (x[row, col, group * group_in + c] - op.input_zero_point)
+                total += int(op.weights.values[u, v, c, at[2]]) * (
+                    x[row, col, group * group_in + c] - op.input_zero_point
+                )
         return total * 2**op.product_shift + (int(op.bias.values[at[2]]) if op.bias else 0)
 
     def ConvTranspose2D(self, op, xs, at, out):
@@ -255,5 +256,5 @@ class Oracle:
     def ArgMax(self, op, xs, at, out):
         x = xs[0]
         kept = list(at) if x.ndim > 1 else []
-        line = [x[tuple(kept[: op.axis] + [i] + kept[op.axis :])] for i in range(x.shape[op.axis])]
+        line = [x[(*kept[: op.axis], i, *kept[op.axis :])] for i in range(x.shape[op.axis])]
         return line.index(max(line))

@@ -1,0 +1,91 @@
+"""The engine's boundary: shapes, quantizers of inputs, batches, boundary functions, exact BLAS paths."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from graphs import corner_codes, small_cnn
+from oracle import Oracle, round_fraction
+
+from qsim.analysis.builder import GraphBuilder
+from qsim.errors import UsageError
+from qsim.ir import Output, Quantization
+from qsim.ir import ops as o
+from qsim.numerics import IntArray, IntFormat, Rounding
+from qsim.simulate import Simulator, engine
+
+
+def test_wrong_inputs_are_refused() -> None:
+    simulator = Simulator(small_cnn())
+    with pytest.raises(UsageError, match=r"shape \(N, 8, 8, 1\) is needed, \(8, 8, 1\) given"):
+        simulator.run(np.zeros((8, 8, 1)))
+    with pytest.raises(UsageError, match="NaN"):
+        simulator.run(np.full((1, 8, 8, 1), np.nan))
+    with pytest.raises(UsageError, match=r"code 8 lies outside \[-8, 7\]"):
+        simulator.run_codes(np.full((1, 8, 8, 1), 8))
+    with pytest.raises(UsageError, match="codes are integers"):
+        simulator.run_codes(np.zeros((1, 8, 8, 1)))
+    with pytest.raises(UsageError, match="are needed"):
+        simulator.run({"y": np.zeros((1, 8, 8, 1))})
+
+
+@pytest.mark.parametrize("mode", Rounding)
+def test_input_quantizer(mode: Rounding) -> None:
+    b = GraphBuilder("input", "qkeras")
+    q = Quantization.of(Fraction(1, 4), zero_point=3)
+    x = b.input("x", (1,), IntFormat(5, True), q, rounding=mode, low=-10, high=12)
+    graph = b.build([b.add(o.Reshape, [x], "y", layer="y", quantization=q, shape=(1, 1))])
+    reals = np.arange(-40, 41)[:, None] / 8
+    expected = [min(max(round_fraction(Fraction(float(r)) * 4, mode.value) + 3, -10), 12) for r in reals[:, 0]]
+    assert Simulator(graph).quantize(reals)["x"][:, 0].tolist() == expected
+    assert Simulator(graph).run(reals)[:, 0, 0].tolist() == [(c - 3) / 4 for c in expected]
+
+
+def test_batches_are_cut_without_changing_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = small_cnn()
+    codes = corner_codes(graph, 11)
+    whole = Simulator(graph).trace_codes(codes)
+    monkeypatch.setattr(engine, "_CHUNK_ELEMENTS", 700)
+    cut = Simulator(graph).trace_codes(codes)
+    for name in graph.tensors:
+        assert np.array_equal(whole[name], cut[name])
+
+
+def test_trace_and_run_agree_and_cover_every_tensor() -> None:
+    graph = small_cnn()
+    codes = corner_codes(graph, 5)
+    traced = Simulator(graph).trace_codes(codes)
+    assert list(traced) == list(graph.tensors)
+    assert np.array_equal(Simulator(graph).run_codes(codes), traced[graph.outputs[0].tensor])
+
+
+def test_boundary_softmax_acts_on_real_values_only() -> None:
+    graph = small_cnn()
+    out = graph.outputs[0].tensor
+    soft = dataclasses.replace(graph, outputs=(Output(tensor=out, boundary="softmax"),))
+    codes = corner_codes(graph, 5)
+    assert np.array_equal(Simulator(soft).run_codes(codes), Simulator(graph).run_codes(codes))
+    x = codes["x"] / 16
+    logits = Simulator(graph).run(x)
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    assert np.array_equal(Simulator(soft).run(x), e / e.sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("bits", [6, 12, 20, 26, 40])
+def test_products_are_exact_on_every_blas_path(bits: int) -> None:
+    # 6 bits run in float32, 12 and 20 in float64, 26 and 40 in int64: the bound decides, the codes stay exact.
+    rng = np.random.default_rng(bits)
+    b = GraphBuilder("wide", "qkeras")
+    q = Quantization.of(1)
+    x = b.input("x", (9,), IntFormat(bits, True), q)
+    limit = 1 << min(bits, 17)
+    w = IntArray(rng.integers(-limit, limit, (9, 3)))
+    graph = b.build([b.add(o.Dense, [x], "y", layer="y", quantization=q, weights=w, bias=IntArray([1, 0, -1]))])
+    codes = corner_codes(graph, 20)
+    traced = Simulator(graph).trace_codes(codes)["y"]
+    for i in range(20):
+        expected = Oracle(graph).run({"x": codes["x"][i]})["y"]
+        assert traced[i].tolist() == expected.tolist()
