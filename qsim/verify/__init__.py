@@ -70,6 +70,7 @@ def verify(
                 mismatches=mismatches,
                 seconds=time.monotonic() - start,
                 facts=facts,
+                outputs={out.tensor: actual[out.tensor] for out in graph.outputs},
             )
         )
     return Report(graph=graph, results=tuple(results))

@@ -38,7 +38,8 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetResult:
-    """What one target gave. tensors: name -> number of differing codes, in graph order, for every tensor compared."""
+    """What one target gave. tensors: name -> number of differing codes, in graph order, for every tensor compared.
+    outputs: the target's own codes of the graph's outputs, (N, *shape)."""
 
     target: str
     samples: int
@@ -47,6 +48,7 @@ class TargetResult:
     seconds: float
     facts: Mapping[str, object] = field(default_factory=dict)
     """Figures that the run measured (simulated cycles, ...)."""
+    outputs: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
