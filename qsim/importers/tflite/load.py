@@ -1,0 +1,201 @@
+"""The import as a whole: file, ends of the model, every operator in order; and the survey of what is supported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from qsim.analysis.builder import GraphBuilder
+from qsim.errors import ModelError, QsimError, UnsupportedError
+from qsim.importers.tflite import lower_activation, lower_arithmetic, lower_linear, lower_reduce, lower_shape
+from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
+from qsim.importers.tflite.profiles import Profile, get_profile
+from qsim.importers.tflite.reader import read_model
+from qsim.ir import Graph, Output
+from qsim.numerics import Rounding
+
+LOWERINGS: Mapping[str, Lower] = {
+    **lower_linear.LOWERINGS,
+    **lower_arithmetic.LOWERINGS,
+    **lower_reduce.LOWERINGS,
+    **lower_activation.LOWERINGS,
+    **lower_shape.LOWERINGS,
+}
+"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model (``_import``)."""
+
+CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
+
+
+class SurveyEntry(NamedTuple):
+    """One operator kind of a model: how often it occurs, whether every occurrence can be imported, and if not, why
+    (one sentence per layer, in order)."""
+
+    name: str
+    occurrences: int
+    supported: bool
+    reason: str
+
+
+def read_source(source: str | Path | bytes) -> TfliteModel:
+    """The checked model of a path or of a file's bytes. Raises ModelError, UnsupportedError."""
+    if isinstance(source, (bytes, bytearray)):
+        return read_model(bytes(source), "model")
+    path = Path(source)
+    try:
+        return read_model(path.read_bytes(), path.stem)
+    except OSError as error:
+        raise ModelError(f"cannot read {path.name!r}: {error.strerror or error}.") from error
+
+
+def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph:
+    """Import a ``.tflite`` model.
+
+    Parameters
+    ----------
+    source: the path, or the file's bytes.
+    profile: whose arithmetic to reproduce: ``tflm`` (default), ``litert-ref``, ``litert-opt``, ``litert-xnnpack``.
+
+    Raises ModelError for a file that is not a sound model, UnsupportedError for anything that cannot be reproduced
+    exactly, UsageError for an unknown profile.
+    """
+    engine = get_profile(profile)
+    model = read_source(source)
+    unknown = {op.name: None for op in model.operators if _refusal(model, op)}
+    if unknown:
+        raise UnsupportedError(
+            "; ".join(
+                f"{name} in layers {', '.join(repr(_layer(model, op)) for op in model.operators if op.name == name)}: "
+                + next(r for op in model.operators if op.name == name and (r := _refusal(model, op)))
+                for name in unknown
+            ),
+            way_out="run qsim doctor on the file for the whole list; quantize the model fully to int8, or replace "
+            "these layers",
+        )
+    return _import(model, engine)
+
+
+def survey(source: str | Path | bytes, profile: str | None = None) -> list[SurveyEntry]:
+    """Every operator kind of the model with its occurrences and whether each of them can be imported.
+
+    Each operator is tried alone, so one unsupported operator hides no other. Raises ModelError for unsound files.
+    """
+    engine = get_profile(profile)
+    model = read_source(source)
+    found: dict[str, list[str]] = {}
+    for op in model.operators:
+        reason = _refusal(model, op) or _trial(model, op, engine)
+        found.setdefault(op.name, []).append(reason or "")
+    return [
+        SurveyEntry(name, len(reasons), not any(reasons), " ".join(r for r in reasons if r))
+        for name, reasons in found.items()
+    ]
+
+
+def _layer(model: TfliteModel, op: Operator) -> str:
+    return model.tensors[op.outputs[0]].name
+
+
+def _refusal(model: TfliteModel, op: Operator) -> str | None:
+    """Why no lowering exists for the operator at all; None if one does."""
+    if op.name in CONTROL_FLOW:
+        return "control flow is not supported"
+    if _is_end(model, op):
+        return None
+    if op.name == "DEQUANTIZE":
+        return "it gives floats that the network goes on to use"
+    if op.name not in LOWERINGS:
+        return "the operator is not supported"
+    floats = [
+        model.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0 and model.tensors[i].type.startswith("FLOAT")
+    ]
+    return f"it works on {floats[0].type} numbers ({floats[0].name!r})" if floats else None
+
+
+def _is_end(model: TfliteModel, op: Operator) -> bool:
+    """QUANTIZE of a float model input, or DEQUANTIZE into a float model output that nothing else reads."""
+    if len(op.inputs) != 1 or len(op.outputs) != 1:
+        return False
+    x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
+    if op.name == "QUANTIZE" and x.type == "FLOAT32":
+        return x.index in model.inputs and y.type in INTEGER_FORMATS
+    if op.name == "DEQUANTIZE" and y.type == "FLOAT32":
+        read = any(y.index in other.inputs for other in model.operators)
+        return y.index in model.outputs and not read and x.type in INTEGER_FORMATS
+    return False
+
+
+def _trial(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
+    """The error of lowering one operator alone, its activations taken as inputs; None if it works."""
+    if _is_end(model, op):
+        return None
+    low = Lowering(model, profile, GraphBuilder(model.name, profile.name))
+    try:
+        for i in dict.fromkeys(op.inputs):
+            if i >= 0 and model.tensors[i].data is None and model.tensors[i].size:
+                _input(low, model.tensors[i])
+        _lower(low, op)
+    except QsimError as error:
+        return str(error)
+    return None
+
+
+def _input(low: Lowering, tensor: TfliteTensor) -> None:
+    """Declare a graph input with the codes of ``tensor``, quantized at the boundary half away from zero."""
+    if tensor.type not in INTEGER_FORMATS or tensor.quantization is None or not tensor.quantization.per_tensor:
+        raise UnsupportedError(
+            f"the model input {tensor.name!r} of type {tensor.type} has no per-tensor quantization",
+            way_out="convert with full integer quantization (a representative dataset and int8 input type)",
+        )
+    low.names[tensor.index] = low.builder.input(
+        tensor.name,
+        graph_shape(tensor.shape),
+        INTEGER_FORMATS[tensor.type],
+        low.quantization(tensor),
+        rounding=Rounding.RND_INF,
+    )
+
+
+def _lower(low: Lowering, op: Operator) -> None:
+    """Run one lowering; whatever its checks let through and the graph's own checks do not is a damaged model."""
+    try:
+        LOWERINGS[op.name](low, op)
+    except (ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
+        raise ModelError(f"{low.where(op)} does not hold together: {error}.") from error
+
+
+def _import(model: TfliteModel, profile: Profile) -> Graph:
+    low = Lowering(model, profile, GraphBuilder(model.name, profile.name))
+    ends = {op.index for op in model.operators if _is_end(model, op)}
+    for i in model.inputs:
+        tensor = model.tensors[i]
+        if tensor.type != "FLOAT32":
+            _input(low, tensor)
+            continue
+        readers = [op for op in model.operators if i in op.inputs]
+        if len(readers) != 1 or readers[0].index not in ends:
+            raise UnsupportedError(
+                f"the float model input {tensor.name!r} does not go into exactly one QUANTIZE",
+                way_out="convert with full integer quantization",
+            )
+        code = model.tensors[readers[0].outputs[0]]
+        if graph_shape(code.shape) != graph_shape(tensor.shape):
+            raise ModelError(f"QUANTIZE turns {tensor.name!r} of shape {tensor.shape} into {code.shape}.")
+        _input(low, code)
+    real: dict[int, int] = {}
+    for op in model.operators:
+        if op.index not in ends:
+            _lower(low, op)
+        elif op.name == "DEQUANTIZE":
+            x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
+            if x.index not in low.names or graph_shape(x.shape) != graph_shape(y.shape):
+                raise ModelError(f"DEQUANTIZE turns {x.name!r} of shape {x.shape} into {y.name!r} of {y.shape}.")
+            real[y.index] = x.index
+    outputs = []
+    for i in model.outputs:
+        index = real.get(i, i)
+        if index not in low.names:
+            raise UnsupportedError(f"the model output {model.tensors[i].name!r} is a float that no DEQUANTIZE makes")
+        outputs.append(Output(tensor=low.names[index]))
+    return low.builder.build(outputs)

@@ -1,0 +1,259 @@
+"""RELU and its kin, LEAKY_RELU, PRELU, LOGISTIC, TANH, HARD_SWISH, SOFTMAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from qsim.errors import ModelError
+from qsim.importers.tflite import fixedpoint as fx
+from qsim.importers.tflite.lowering import (
+    Lower,
+    Lowering,
+    graph_shape,
+    identity_rescale,
+    make_rescale,
+)
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
+from qsim.ir import ops as o
+from qsim.numerics import IntArray, Overflow, quantize_multiplier, scalar
+
+BOTH = ("INT8", "INT16")
+
+
+def _same_shape(low: Lowering, op: Operator) -> tuple[TfliteTensor, TfliteTensor]:
+    x, y = low.tensor(op, 0), low.output(op)
+    if graph_shape(x.shape) != graph_shape(y.shape):
+        raise low.wrong_shape(op, x.shape)
+    return x, y
+
+
+def _clip(activation: str) -> Lower:
+    def lower(low: Lowering, op: Operator) -> None:
+        """y = clip(rescale(x - zx) + zy) to the activation's codes; the ratio of the scales is taken in float32."""
+        x, y = _same_shape(low, op)
+        low.activations(op, [x, y], BOTH)
+        same = x.scale == y.scale and x.zero_point == y.zero_point
+        if low.profile.micro and activation != "RELU" and not same:
+            raise low.unsupported(
+                op,
+                "has an output quantization of its own, which TensorFlow Lite Micro ignores (it only clips the input's "
+                "codes)",
+                "choose profile='litert-ref', or convert with one quantization for both",
+            )
+        bounds = low.clip_range(op, y, activation)
+        if same:
+            low.clipped(op, low.value(op, 0), bounds)
+            return
+        rescale = make_rescale(low.profile.elementwise, [float(np.float32(x.scale / y.scale))])
+        low.requantize(op, low.value(op, 0), rescale, bounds, input_zero_point=x.zero_point)
+
+    return lower
+
+
+def leaky_relu(low: Lowering, op: Operator) -> None:
+    """y = clip(r(x - zx) + zy), r with input/output scale for x >= zx, with alpha times it below (all in float32)."""
+    x, y = _same_shape(low, op)
+    low.activations(op, [x, y], BOTH)
+    alpha = np.float32(op.options["Alpha"])
+    if alpha < 0:
+        raise low.unsupported(op, f"has the negative slope {float(alpha)}", "use a slope of 0 or more")
+    fmt = INTEGER_FORMATS[y.type]
+    scheme = low.profile.elementwise
+    low.requantize(
+        op,
+        low.value(op, 0),
+        make_rescale(scheme, [float(np.float32(x.scale / y.scale))]),
+        (fmt.low, fmt.high),
+        input_zero_point=x.zero_point,
+        negative=make_rescale(scheme, [float(np.float32(np.float32(x.scale * alpha) / y.scale))]),
+    )
+
+
+def prelu(low: Lowering, op: Operator) -> None:
+    """y = clip(r(x - zx) + zy) for x >= zx, else clip(r'((x - zx) * (alpha - za)) + zy).
+
+    The two halves are taken apart (each is 0 where the other is not), rescaled and added.
+    """
+    x, y = _same_shape(low, op)
+    alpha = low.tensor(op, 1)
+    low.activations(op, [x, y], ("INT8",))
+    low.activations(op, [alpha, y], ("INT8",))
+    values = low.constant(op, 1, "slopes").reshape(graph_shape(alpha.shape)) - alpha.zero_point
+    source = low.value(op, 0)
+    fmt, z = INTEGER_FORMATS[x.type], x.zero_point
+    scheme = low.profile.elementwise
+    up = make_rescale(scheme, [float(x.scale) / float(y.scale)])
+    down = make_rescale(scheme, [float(x.scale) * float(alpha.scale) / float(y.scale)])
+    none = dataclasses.replace(identity_rescale(), multiplier=scalar(0))
+    bound = 1 << 31
+    positive = low.step(
+        op,
+        o.Requantize,
+        [source],
+        "positive",
+        rescale=up,
+        negative=none,
+        input_zero_point=z,
+        overflow=Overflow.SAT,
+        low=0,
+        high=bound - 1,
+    )
+    below = low.step(
+        op,
+        o.Requantize,
+        [source],
+        "below",
+        rescale=identity_rescale(),
+        input_zero_point=z,
+        overflow=Overflow.SAT,
+        low=min(fmt.low - z, 0),
+        high=0,
+    )
+    slopes = low.step(op, o.Constant, [], "slopes", values=IntArray(values))
+    product = low.step(op, o.Mul, [below, slopes], "product")
+    negative = low.step(
+        op, o.Requantize, [product], "negative", rescale=down, overflow=Overflow.SAT, low=-bound, high=bound - 1
+    )
+    total = low.step(op, o.Add, [positive, negative], "sum", shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    out = INTEGER_FORMATS[y.type]
+    low.requantize(op, total, identity_rescale(), (out.low, out.high))
+
+
+def _table(low: Lowering, op: Operator, code: Callable[[int], int]) -> None:
+    """y = table[x] over every code of the input's type."""
+    fmt = INTEGER_FORMATS[low.tensor(op, 0).type]
+    table = [code(x) for x in range(fmt.low, fmt.high + 1)]
+    low.result(op, o.Lookup, [low.value(op, 0)], table=IntArray([table]), table_low=fmt.low)
+
+
+def _fixed_output(low: Lowering, op: Operator, y: TfliteTensor, scale: float, zero_point: int) -> None:
+    if y.zero_point != zero_point or float(y.scale) != scale:
+        raise low.unsupported(
+            op,
+            f"has an output with scale {float(y.scale)} and zero point {y.zero_point}; the engines fix scale {scale} "
+            f"and zero point {zero_point}",
+            "convert with the TensorFlow Lite converter, which sets them",
+        )
+
+
+def _q4(low: Lowering, op: Operator, scale: np.float32) -> tuple[int, int, int]:
+    """Multiplier, left shift and radius that bring x - zx to Q4.27, as LOGISTIC's and TANH's Prepare compute them."""
+    fraction, left = math.frexp(float(scale) * (1 << 27))
+    multiplier = math.floor(fraction * (1 << 31) + 0.5)
+    if left < 0:
+        raise low.unsupported(op, f"has the input scale {float(scale)}, far too small for its kernel")
+    return multiplier, left, math.floor(15 * (1 << 27) / (1 << left))
+
+
+def logistic(low: Lowering, op: Operator) -> None:
+    """int8: y = RDBPOT(logistic(Q4 of x - zx), 23) - 128, saturated outside the radius: a table over all 256 codes."""
+    x, y = _same_shape(low, op)
+    low.activations(op, [x, y], ("INT8",))
+    _fixed_output(low, op, y, 1 / 256, -128)
+    multiplier, left, radius = _q4(low, op, x.scale)
+
+    def code(c: int) -> int:
+        value = c - x.zero_point
+        if abs(value) >= radius:
+            return 127 if value > 0 else -128
+        raw = fx.logistic(fx.multiply(value, multiplier, left), 4)
+        return max(-128, min(127, fx.divide_pot(raw, 23) - 128))
+
+    _table(low, op, code)
+
+
+def tanh(low: Lowering, op: Operator) -> None:
+    """int8: y = RDBPOT(tanh(Q4 of x - zx), 24), saturated outside the radius: a table over all 256 codes."""
+    x, y = _same_shape(low, op)
+    low.activations(op, [x, y], ("INT8",))
+    _fixed_output(low, op, y, 1 / 128, 0)
+    multiplier, left, radius = _q4(low, op, x.scale)
+
+    def code(c: int) -> int:
+        value = c - x.zero_point
+        if abs(value) >= radius:
+            return 127 if value > 0 else -128
+        raw = fx.tanh(fx.multiply(value, multiplier, left), 4)
+        return max(-128, min(127, fx.divide_pot(raw, 24)))
+
+    _table(low, op, code)
+
+
+def _int16_multiplier(factor: np.float32) -> tuple[int, int]:
+    """QuantizeMultiplier's result in 16 bits (DownScaleInt32ToInt16Multiplier), with TFLite's shift."""
+    multiplier, right = quantize_multiplier(float(factor))
+    reduced = 32767 if multiplier >= fx.INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16
+    return reduced, -right
+
+
+def hard_swish(low: Lowering, op: Operator) -> None:
+    """int8: x * relu6(x + 3) / 6 in the reference kernel's 16-bit fixed point, as a table over all 256 codes."""
+    x, y = _same_shape(low, op)
+    low.activations(op, [x, y], ("INT8",))
+    fine = np.float32(np.float32(1 / 128) * x.scale)
+    out_multiplier, out_shift = _int16_multiplier(np.float32(fine / y.scale))
+    relu_multiplier, relu_shift = _int16_multiplier(np.float32(fine / np.float32(3 / 32768)))
+    if out_shift > 0:
+        raise low.unsupported(op, "has an output scale below 1/128 of its input scale, which its kernel refuses")
+
+    def saturate(v: int) -> int:
+        return max(-32768, min(32767, v))
+
+    def code(c: int) -> int:
+        wide = (c - x.zero_point) << 7
+        wide = ((wide + 32768) & 0xFFFF) - 32768
+        on_output = fx.high_mul(wide, out_multiplier, 16)
+        gate = saturate(wide << (relu_shift - 1)) if relu_shift > 0 else wide
+        gate = fx.high_mul(gate, relu_multiplier, 16)
+        if relu_shift > 0:
+            gate = saturate(gate << 1)
+        elif relu_shift < 0:
+            gate = fx.divide_pot(gate, -relu_shift)
+        gate = (gate + (1 << 15)) >> 1
+        product = gate * on_output
+        before_shift = product >> 15 if product >= 0 else -(-product >> 15)
+        return max(-128, min(127, fx.divide_pot(before_shift, -out_shift) + y.zero_point))
+
+    _table(low, op, code)
+
+
+def softmax(low: Lowering, op: Operator) -> None:
+    """int8 to int8: the integer kernel; multiplier and shift bring beta * scale * difference to Q5.26."""
+    x, y = _same_shape(low, op)
+    low.activations(op, [x], ("INT8",))
+    low.activations(op, [y], ("INT8", "INT16"))
+    bits = INTEGER_FORMATS[y.type].width
+    _fixed_output(low, op, y, 2.0**-bits, -(1 << (bits - 1)))
+    beta = float(np.float32(op.options["Beta"]))
+    if beta <= 0:
+        raise ModelError(f"{low.where(op)} has beta {beta}.")
+    factor = min(beta * float(x.scale) * (1 << 26), (1 << 31) - 1.0)
+    if factor <= 1:
+        raise low.unsupported(op, f"has beta * input scale {beta * float(x.scale)}, too small for its kernel")
+    multiplier, right = quantize_multiplier(factor)
+    diff_min = -math.floor(31 * (1 << 26) / (1 << -right))
+    low.result(
+        op,
+        o.Softmax,
+        [low.value(op, 0)],
+        input_multiplier=multiplier,
+        input_left_shift=-right,
+        diff_min=diff_min,
+    )
+
+
+LOWERINGS: dict[str, Lower] = {
+    "RELU": _clip("RELU"),
+    "RELU6": _clip("RELU6"),
+    "RELU_N1_TO_1": _clip("RELU_N1_TO_1"),
+    "LEAKY_RELU": leaky_relu,
+    "PRELU": prelu,
+    "LOGISTIC": logistic,
+    "TANH": tanh,
+    "HARD_SWISH": hard_swish,
+    "SOFTMAX": softmax,
+}

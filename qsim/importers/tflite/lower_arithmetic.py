@@ -1,0 +1,135 @@
+"""ADD, SUB, MUL, MAXIMUM, MINIMUM, QUANTIZE, DEQUANTIZE: elementwise arithmetic between scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qsim.importers.tflite.lowering import (
+    INT32,
+    Lower,
+    Lowering,
+    graph_shape,
+    identity_rescale,
+    make_rescale,
+    paired_rescale,
+)
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
+from qsim.ir import ops as o
+from qsim.numerics import Overflow, Rounding, quantize_multiplier, shift_only
+
+BOTH = ("INT8", "INT16")
+
+
+def _sum(sign: int) -> Lower:
+    def lower(low: Lowering, op: Operator) -> None:
+        """y = clip(r(r1(x1 - z1) +- r2(x2 - z2)) + zy).
+
+        Each input is shifted left by 20 (15 for int16) and multiplied by its scale / (2 * larger scale); the larger
+        scale's factor is exactly one half, which is a left shift by one bit less. SUB takes the ratios in float32,
+        ADD in float64.
+        """
+        a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+        low.activations(op, [a, b, y], BOTH)
+        left = 20 if y.type == "INT8" else 15
+        if sign > 0:
+            twice = 2 * float(max(a.scale, b.scale))
+            factors = [float(a.scale) / twice, float(b.scale) / twice]
+            out_factor = twice / ((1 << left) * float(y.scale))
+        else:
+            twice32 = np.float32(2 * max(a.scale, b.scale))
+            factors = [float(np.float32(t.scale / twice32)) for t in (a, b)]
+            out_factor = float(np.float32(twice32 / np.float32(np.float32(1 << left) * y.scale)))
+        if not 0 < out_factor < 1:
+            raise low.unsupported(op, "has an output scale far below its input scales, which its kernel refuses")
+        names, shifts, zeros = [], [], []
+        for position, (t, factor) in enumerate(zip((a, b), factors, strict=True)):
+            source = low.value(op, position)
+            if factor == 0.5:
+                names.append(source)
+                shifts.append(left - 1)
+                zeros.append(t.zero_point)
+                continue
+            fmt = INTEGER_FORMATS[t.type]
+            shifted = low.step(
+                op,
+                o.Requantize,
+                [source],
+                f"shifted{position + 1}",
+                rescale=shift_only(-left, Rounding.TRN),
+                input_zero_point=t.zero_point,
+                overflow=Overflow.SAT,
+                low=(fmt.low - t.zero_point) << left,
+                high=(fmt.high - t.zero_point) << left,
+            )
+            names.append(_scaled(low, op, shifted, factor, f"scaled{position + 1}"))
+            shifts.append(0)
+            zeros.append(0)
+        total = low.step(op, o.Add, names, "acc", shifts=tuple(shifts), signs=(1, sign), zero_points=tuple(zeros))
+        low.accumulator(op, total)
+        low.requantize(op, total, make_rescale(low.profile.elementwise, [out_factor]), low.activation_range(op, y))
+
+    return lower
+
+
+def _scaled(low: Lowering, op: Operator, source: str, factor: float, suffix: str) -> str:
+    rescale = make_rescale(low.profile.elementwise, [factor])
+    return low.step(
+        op,
+        o.Requantize,
+        [source],
+        suffix,
+        rescale=rescale,
+        overflow=Overflow.SAT,
+        low=INT32.low,
+        high=INT32.high,
+    )
+
+
+def mul(low: Lowering, op: Operator) -> None:
+    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y in float64."""
+    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+    low.activations(op, [a, b, y], BOTH)
+    acc = low.step(op, o.Mul, [low.value(op, 0), low.value(op, 1)], "acc", zero_points=(a.zero_point, b.zero_point))
+    low.accumulator(op, acc)
+    factor = float(a.scale) * float(b.scale) / float(y.scale)
+    low.requantize(op, acc, make_rescale(low.profile.elementwise, [factor]), low.activation_range(op, y))
+
+
+def _extremum(kind: str) -> Lower:
+    def lower(low: Lowering, op: Operator) -> None:
+        """y = max or min of the bare codes: all three tensors have one quantization."""
+        a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+        low.activations(op, [a, b, y], BOTH)
+        low.same_quantization(op, [a, b, y])
+        low.result(op, o.Extremum, [low.value(op, 0), low.value(op, 1)], kind=kind, shifts=(0, 0))
+
+    return lower
+
+
+def quantize(low: Lowering, op: Operator) -> None:
+    """Between integer scales: y = clip(r(x - zx) + zy). From float it is the graph input's quantizer (see __init__)."""
+    x, y = low.tensor(op, 0), low.output(op)
+    for t in (x, y):
+        if t.type not in ("INT8", "UINT8", "INT16", "INT32") or t.quantization is None or not t.quantization.per_tensor:
+            raise low.unsupported(
+                op,
+                f"converts {x.type} to {y.type} with {t.name!r} inside the network",
+                "keep floats at the model's ends; quantize everything between them",
+            )
+    if graph_shape(x.shape) != graph_shape(y.shape):
+        raise low.wrong_shape(op, x.shape)
+    pair = quantize_multiplier(float(x.scale) / float(y.scale))
+    same = pair == (1 << 30, -1)
+    rescale = identity_rescale() if same else paired_rescale(low.profile.elementwise, [pair])
+    fmt = INTEGER_FORMATS[y.type]
+    low.requantize(op, low.value(op, 0), rescale, (fmt.low, fmt.high), input_zero_point=x.zero_point)
+
+
+LOWERINGS: dict[str, Lower] = {
+    "ADD": _sum(1),
+    "SUB": _sum(-1),
+    "MUL": mul,
+    "MAXIMUM": _extremum("max"),
+    "MINIMUM": _extremum("min"),
+    "QUANTIZE": quantize,
+}

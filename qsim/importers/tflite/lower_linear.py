@@ -1,0 +1,288 @@
+"""CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV, FULLY_CONNECTED, BATCH_MATMUL: sums of products, then one rescale."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from qsim.errors import ModelError
+from qsim.importers.tflite.lowering import (
+    INT32,
+    UNIT,
+    Lower,
+    Lowering,
+    graph_shape,
+    make_rescale,
+    wide_rescale,
+)
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
+from qsim.ir import Quantization
+from qsim.ir import ops as o
+from qsim.ir.ops import Padding2D
+from qsim.numerics import Array, IntArray, IntFormat, Rescale, Scheme
+
+INT64 = IntFormat(64, True)
+ACTIVATIONS = ("INT8", "INT16")
+
+
+def window_padding(
+    low: Lowering, op: Operator, size: tuple[int, int], kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1)
+) -> tuple[tuple[int, int], Padding2D]:
+    """Strides and padding of a window operator: SAME puts the odd element after, VALID pads nothing."""
+    strides = int(op.options["StrideH"]), int(op.options["StrideW"])
+    padding = int(op.options["Padding"])
+    if padding not in (0, 1) or min(*strides, *kernel, *dilation) < 1:
+        raise ModelError(
+            f"{low.where(op)} has padding type {padding}, strides {strides}, window {kernel}, dilation {dilation}."
+        )
+    pads = []
+    for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) if padding == 0 else 0
+        pads.append((total // 2, total - total // 2))
+    return strides, (pads[0], pads[1])
+
+
+def _image(low: Lowering, op: Operator, tensor: TfliteTensor) -> tuple[int, int, int]:
+    if len(tensor.shape) != 4:
+        raise ModelError(f"{low.where(op)}: {tensor.name!r} of shape {tensor.shape} is not (batch, H, W, C).")
+    if tensor.shape[0] != 1:
+        raise low.unsupported(op, f"works on a batch of {tensor.shape[0]}", "convert with batch size 1")
+    return tensor.shape[1], tensor.shape[2], tensor.shape[3]
+
+
+def _weights(low: Lowering, op: Operator, position: int, axis: int) -> tuple[Array, TfliteTensor]:
+    """Constant int8 weights in TFLite's layout, symmetric, with output channels along ``axis``."""
+    tensor = low.tensor(op, position)
+    if tensor.type != "INT8":
+        raise low.unsupported(op, f"has weights of type {tensor.type}", "quantize the weights to int8")
+    values = low.constant(op, position, "weights")
+    q = tensor.quantization
+    if q is None:
+        raise low.unsupported(op, "has weights without quantization", "quantize the weights to int8")
+    if q.zero_points.any():
+        raise low.unsupported(
+            op,
+            f"has weights with the zero point {int(q.zero_points[q.zero_points != 0][0])}, which the engines read "
+            "differently",
+            "quantize the weights symmetrically (zero point 0)",
+        )
+    if not q.per_tensor and (q.axis != axis or len(q.scales) != tensor.shape[axis]):
+        raise ModelError(f"{low.where(op)}: {len(q.scales)} weight scales along dimension {q.axis}, not {axis}.")
+    return values, tensor
+
+
+def _bias(low: Lowering, op: Operator, position: int, channels: int, wide: bool) -> tuple[IntArray | None, bool]:
+    """The bias and whether the accumulator has 64 bits: 16x8 operators have unless their bias is int32."""
+    tensor = low.optional(op, position)
+    if tensor is None:
+        return None, wide
+    if tensor.type != "INT32" and not (wide and tensor.type == "INT64"):
+        raise low.unsupported(op, f"has a bias of type {tensor.type}", "use full integer quantization")
+    values = low.constant(op, position, "bias")
+    if values.size != channels:
+        raise ModelError(f"{low.where(op)}: {values.size} biases for {channels} output channels.")
+    return (IntArray(values.reshape(channels)) if values.any() else None), tensor.type == "INT64"
+
+
+def _factors(x: TfliteTensor, w: TfliteTensor, y: TfliteTensor, channels: int) -> list[float]:
+    """input scale * weight scale / output scale per channel, in float64 on the stored float32 scales."""
+    assert w.quantization is not None
+    scales = np.broadcast_to(w.quantization.scales, (channels,))
+    return [float(x.scale) * float(s) / float(y.scale) for s in scales]
+
+
+def _accumulated(x: TfliteTensor, w: TfliteTensor) -> Quantization:
+    """What the accumulator's integers mean."""
+    assert w.quantization is not None
+    return Quantization(scale=tuple(f * s for f in w.quantization.fractions for s in x.quantization.fractions))  # type: ignore[union-attr]
+
+
+def _finish(low: Lowering, op: Operator, acc: str, factors: list[float], scheme: Scheme, wide: bool) -> None:
+    """Proof of the accumulator, rescale, zero point, fused activation."""
+    y = low.output(op)
+    low.accumulator(op, acc, INT64 if wide else INT32)
+    rescale: Rescale = wide_rescale(factors) if wide else make_rescale(scheme, factors)
+    low.requantize(op, acc, rescale, low.activation_range(op, y))
+
+
+def conv_2d(low: Lowering, op: Operator) -> None:
+    """acc[i,j,o] = sum w*(x - zx) + bias; y = clip(rescale(acc) + zy). Groups: input depth / weight depth."""
+    x, y = low.tensor(op, 0), low.output(op)
+    low.activations(op, [x, y], ACTIVATIONS)
+    h, w_in, channels = _image(low, op, x)
+    values, w = _weights(low, op, 1, 0)
+    if values.ndim != 4 or not values.shape[3] or channels % values.shape[3]:
+        raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
+    groups = channels // values.shape[3]
+    if values.shape[0] % groups:
+        raise ModelError(f"{low.where(op)}: {values.shape[0]} output channels in {groups} groups.")
+    _convolution(low, op, x, w, np.transpose(values, (1, 2, 3, 0)), groups, (h, w_in), y)
+
+
+def depthwise_conv_2d(low: Lowering, op: Operator) -> None:
+    """As CONV_2D with one group per input channel; output channel c*multiplier + m reads channel c."""
+    x, y = low.tensor(op, 0), low.output(op)
+    low.activations(op, [x, y], ACTIVATIONS)
+    h, w_in, channels = _image(low, op, x)
+    values, w = _weights(low, op, 1, 3)
+    if values.ndim != 4 or values.shape[0] != 1 or values.shape[3] % channels:
+        raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
+    _convolution(low, op, x, w, np.transpose(values, (1, 2, 0, 3)), channels, (h, w_in), y)
+
+
+def _convolution(
+    low: Lowering,
+    op: Operator,
+    x: TfliteTensor,
+    w: TfliteTensor,
+    hwio: Array,
+    groups: int,
+    size: tuple[int, int],
+    y: TfliteTensor,
+) -> None:
+    kernel = int(hwio.shape[0]), int(hwio.shape[1])
+    dilation = int(op.options["DilationHFactor"]), int(op.options["DilationWFactor"])
+    strides, padding = window_padding(low, op, size, kernel, dilation)
+    channels = int(hwio.shape[3])
+    bias, wide = _bias(low, op, 2, channels, x.type == "INT16")
+    acc = low.step(
+        op,
+        o.Conv2D,
+        [low.value(op, 0)],
+        "acc",
+        weights=IntArray(hwio),
+        bias=bias,
+        strides=strides,
+        dilation=dilation,
+        padding=padding,
+        groups=groups,
+        input_zero_point=x.zero_point,
+        quantization=_accumulated(x, w),
+    )
+    _finish(low, op, acc, _factors(x, w, y, channels), low.profile.conv, wide)
+
+
+def transpose_conv(low: Lowering, op: Operator) -> None:
+    """Every input element adds its weighted kernel to the output, which SAME crops by its padding."""
+    x, y = low.tensor(op, 2), low.output(op)
+    low.activations(op, [x, y], ACTIVATIONS)
+    h, w_in, channels = _image(low, op, x)
+    out_h, out_w, out_channels = _image(low, op, y)
+    if low.constant(op, 0, "output shape").tolist() != list(y.shape):
+        raise low.wrong_shape(op, low.constant(op, 0, "output shape").tolist())
+    values, w = _weights(low, op, 1, 0)
+    if values.ndim != 4 or values.shape[3] != channels or values.shape[0] != out_channels:
+        raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit {x.shape} to {y.shape}.")
+    kernel = int(values.shape[1]), int(values.shape[2])
+    strides, crop = window_padding(low, op, (out_h, out_w), kernel)
+    same = int(op.options["Padding"]) == 0
+    for n, out, k, s in zip((h, w_in), (out_h, out_w), kernel, strides, strict=True):
+        if n != (-(-out // s) if same else (out - k) // s + 1) or (not same and out < k):
+            raise ModelError(f"{low.where(op)}: an input of {x.shape} cannot give the output {y.shape}.")
+    bottom = [
+        (n - 1) * s + k - out - before
+        for n, out, k, s, (before, _) in zip((h, w_in), (out_h, out_w), kernel, strides, crop, strict=True)
+    ]
+    bias, wide = _bias(low, op, 3, out_channels, x.type == "INT16")
+    acc = low.step(
+        op,
+        o.ConvTranspose2D,
+        [low.value(op, 2)],
+        "acc",
+        weights=IntArray(np.transpose(values, (1, 2, 3, 0))),
+        bias=bias,
+        strides=strides,
+        padding=((crop[0][0], bottom[0]), (crop[1][0], bottom[1])),
+        output_size=(out_h, out_w),
+        input_zero_point=x.zero_point,
+        quantization=_accumulated(x, w),
+    )
+    _finish(low, op, acc, _factors(x, w, y, out_channels), low.profile.conv, wide)
+
+
+def fully_connected(low: Lowering, op: Operator) -> None:
+    """acc[..., o] = sum_c w[o,c]*(x[..., c] - zx) + bias[o]; the input is read as rows of the weights' length.
+
+    Per tensor, the kernels take input scale * weight scale in float32 before dividing in float64; per channel all in
+    float64.
+    """
+    x, y = low.tensor(op, 0), low.output(op)
+    low.activations(op, [x, y], ACTIVATIONS)
+    values, w = _weights(low, op, 1, 0)
+    if int(op.options["WeightsFormat"]):
+        raise low.unsupported(op, "stores shuffled weights", "convert without the shuffled weights format")
+    if values.ndim != 2 or not values.shape[1] or x.size % values.shape[1]:
+        raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
+    channels, depth = int(values.shape[0]), int(values.shape[1])
+    if y.shape[-1:] != (channels,) or math.prod(y.shape[:-1]) != x.size // depth:
+        raise low.wrong_shape(op, (x.size // depth, channels))
+    bias, wide = _bias(low, op, 2, channels, x.type == "INT16")
+    rows = low.reshaped(op, low.value(op, 0), (*graph_shape(y.shape)[:-1], depth), "rows")
+    acc = low.step(
+        op,
+        o.Dense,
+        [rows],
+        "acc",
+        weights=IntArray(values.T),
+        bias=bias,
+        input_zero_point=x.zero_point,
+        quantization=_accumulated(x, w),
+    )
+    assert w.quantization is not None
+    if w.quantization.per_tensor:
+        factors = [float(np.float32(x.scale * w.scale)) / float(y.scale)]
+    else:
+        factors = _factors(x, w, y, channels)
+    _finish(low, op, acc, factors, low.profile.dense, wide)
+
+
+def batch_matmul(low: Lowering, op: Operator) -> None:
+    """acc = (a - za) @ (b - zb) over equal or broadcast leading dimensions, either matrix optionally transposed."""
+    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+    low.activations(op, [a, b, y], ACTIVATIONS)
+    if min(len(a.shape), len(b.shape)) < 2:
+        raise ModelError(f"{low.where(op)}: {a.shape} and {b.shape} are not matrices.")
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    names = [
+        _matrix(low, op, position, lead, bool(op.options[flag]), suffix)
+        for position, flag, suffix in ((0, "AdjX", "a"), (1, "AdjY", "b"))
+    ]
+    acc = low.step(op, o.MatMul, names, "acc", zero_points=(a.zero_point, b.zero_point), quantization=UNIT)
+    low.accumulator(op, acc, INT64 if a.type == "INT16" else INT32)
+    full = low.builder.tensor(acc).shape
+    if math.prod(full) != y.size or full[-2:] != y.shape[-2:]:
+        raise low.wrong_shape(op, full)
+    factor = float(np.float32(a.scale * b.scale)) / float(y.scale)
+    rescale = wide_rescale([factor]) if a.type == "INT16" else make_rescale(low.profile.elementwise, [factor])
+    fmt = INTEGER_FORMATS[y.type]
+    source = low.reshaped(op, acc, graph_shape(y.shape), "acc_shape")
+    low.requantize(op, source, rescale, (fmt.low, fmt.high))
+
+
+def _matrix(low: Lowering, op: Operator, position: int, lead: tuple[int, ...], adjoint: bool, suffix: str) -> str:
+    """One operand as a tensor of shape (lead, rows, columns): transposed and repeated where needed."""
+    tensor = low.tensor(op, position)
+    name = low.value(op, position)
+    index = np.arange(tensor.size).reshape(tensor.shape)
+    moved = np.broadcast_to(index.swapaxes(-1, -2) if adjoint else index, (*lead, *_ends(tensor.shape, adjoint)))
+    shape = moved.shape[1:] if moved.ndim > 2 and moved.shape[0] == 1 else moved.shape
+    if np.array_equal(moved.reshape(-1), np.arange(tensor.size)):
+        return low.reshaped(op, name, shape, f"{suffix}_shape")
+    quantization = low.quantization(tensor)
+    return low.step(
+        op, o.Gather, [name], f"{suffix}_moved", index=IntArray(moved.reshape(shape)), quantization=quantization
+    )
+
+
+def _ends(shape: tuple[int, ...], adjoint: bool) -> tuple[int, int]:
+    return (shape[-1], shape[-2]) if adjoint else (shape[-2], shape[-1])
+
+
+LOWERINGS: dict[str, Lower] = {
+    "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "TRANSPOSE_CONV": transpose_conv,
+    "FULLY_CONNECTED": fully_connected,
+    "BATCH_MATMUL": batch_matmul,
+}

@@ -1,0 +1,445 @@
+"""Flatbuffer bytes -> checked plain structure.
+
+The generated accessors of the PyPI package ``tflite`` follow any offset that stands in the bytes; every table, vector
+and string is therefore checked to lie within the file before it is read, and everything read is checked for sense:
+sizes of constants, lengths of quantization arrays, types, the order of operators. All errors are ModelError (the
+bytes are not a sound model) or UnsupportedError (sound, but outside what qsim reproduces).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tflite as schema
+
+from qsim.errors import ModelError, UnsupportedError
+from qsim.importers.tflite.model import (
+    INTEGER_FORMATS,
+    Operator,
+    TfliteModel,
+    TfliteQuantization,
+    TfliteTensor,
+)
+from qsim.numerics import Array
+
+MAX_ELEMENTS = 1 << 24
+"""Elements of one tensor that qsim takes on: far beyond any microcontroller, and small enough to prove ranges on."""
+
+MAX_RANK = 6
+_MAX_NAME = 1 << 16
+
+_TYPES = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+_OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_ITEM_DTYPES = {
+    "INT8": "<i1",
+    "UINT8": "<u1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FLOAT32": "<f4",
+    "FLOAT16": "<f2",
+    "BOOL": "<u1",
+}
+
+_OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "CONV_2D": (
+        "Conv2DOptions",
+        ("Padding", "StrideW", "StrideH", "FusedActivationFunction", "DilationWFactor", "DilationHFactor"),
+    ),
+    "DEPTHWISE_CONV_2D": (
+        "DepthwiseConv2DOptions",
+        ("Padding", "StrideW", "StrideH", "FusedActivationFunction", "DilationWFactor", "DilationHFactor"),
+    ),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideW", "StrideH", "FusedActivationFunction")),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
+    "ADD": ("AddOptions", ("FusedActivationFunction", "PotScaleInt16")),
+    "SUB": ("SubOptions", ("FusedActivationFunction", "PotScaleInt16")),
+    "MUL": ("MulOptions", ("FusedActivationFunction",)),
+    "AVERAGE_POOL_2D": (
+        "Pool2DOptions",
+        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
+    ),
+    "MAX_POOL_2D": (
+        "Pool2DOptions",
+        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
+    ),
+    "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "SUM": ("ReducerOptions", ("KeepDims",)),
+    "REDUCE_MAX": ("ReducerOptions", ("KeepDims",)),
+    "REDUCE_MIN": ("ReducerOptions", ("KeepDims",)),
+    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
+    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
+    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
+    ),
+    "SPLIT": ("SplitOptions", ("NumSplits",)),
+    "SPLIT_V": ("SplitVOptions", ("NumSplits",)),
+    "PACK": ("PackOptions", ("ValuesCount", "Axis")),
+    "UNPACK": ("UnpackOptions", ("Num", "Axis")),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners", "HalfPixelCenters")),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", ("BlockSize",)),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
+    "BATCH_MATMUL": ("BatchMatMulOptions", ("AdjX", "AdjY")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
+}
+"""Operator -> its options table and the fields that lowerings read. Operators that are not here have none to read."""
+
+_FLATBUFFER_ERRORS = (struct.error, IndexError, ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError)
+"""What the flatbuffers runtime raises on bytes that do not fit."""
+
+
+class _Bytes:
+    """Bounds checks over the file's bytes: the part of a flatbuffers verifier that reading needs."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def u32(self, position: int, what: str) -> int:
+        if not 0 <= position <= len(self.data) - 4:
+            raise ModelError(f"not a sound .tflite file: {what} lies outside the file's {len(self.data)} bytes.")
+        return int(struct.unpack_from("<I", self.data, position)[0])
+
+    def table(self, position: int, what: str) -> None:
+        """Check that the table at ``position``, its vtable and every field that the vtable names lie in the file."""
+        back = self.u32(position, what)
+        vtable = position - (back - (1 << 32) if back >= 1 << 31 else back)
+        size, table_size = self.u32(vtable, f"the vtable of {what}") & 0xFFFF, self.u32(vtable, what) >> 16
+        if size < 4 or size % 2 or vtable + size > len(self.data) or position + table_size > len(self.data):
+            raise ModelError(f"not a sound .tflite file: the vtable of {what} is damaged.")
+        for slot in range(vtable + 4, vtable + size, 2):
+            field = int(struct.unpack_from("<H", self.data, slot)[0])
+            if field and not 4 <= field < table_size:
+                raise ModelError(f"not a sound .tflite file: a field of {what} lies outside its table.")
+
+    def vector(self, position: int, item: int, what: str) -> int:
+        """Check the vector whose length stands at ``position``; returns its length."""
+        length = self.u32(position, what)
+        if position + 4 + length * item > len(self.data):
+            raise ModelError(f"not a sound .tflite file: {what} with {length} entries runs past the end of the file.")
+        return length
+
+
+class _Table:
+    """One flatbuffer table under check: raw access to its fields by slot (the schema's field number)."""
+
+    def __init__(self, file: _Bytes, position: int, what: str) -> None:
+        file.table(position, what)
+        self.file, self.position, self.what = file, position, what
+
+    def view(self, kind: type[Any]) -> Any:
+        """The generated accessor class ``kind`` on this table."""
+        accessor = kind()
+        accessor.Init(self.file.data, self.position)
+        return accessor
+
+    def _field(self, slot: int) -> int | None:
+        """The absolute position of a field, None if it is absent."""
+        data = self.file.data
+        vtable = self.position - struct.unpack_from("<i", data, self.position)[0]
+        size = struct.unpack_from("<H", data, vtable)[0]
+        if 4 + 2 * slot >= size:
+            return None
+        offset = struct.unpack_from("<H", data, vtable + 4 + 2 * slot)[0]
+        return self.position + offset if offset else None
+
+    def _target(self, slot: int, what: str) -> int | None:
+        field = self._field(slot)
+        return None if field is None else field + self.file.u32(field, what)
+
+    def table(self, slot: int, what: str) -> _Table | None:
+        target = self._target(slot, what)
+        return None if target is None else _Table(self.file, target, what)
+
+    def tables(self, slot: int, what: str) -> list[_Table]:
+        """The vector of tables in ``slot``; empty if absent."""
+        target = self._target(slot, what)
+        if target is None:
+            return []
+        length = self.file.vector(target, 4, what)
+        starts = [target + 4 + 4 * i for i in range(length)]
+        return [_Table(self.file, s + self.file.u32(s, what), f"{what}[{i}]") for i, s in enumerate(starts)]
+
+    def numbers(self, slot: int, dtype: str, what: str) -> Array | None:
+        """The vector of scalars in ``slot``, None if absent."""
+        target = self._target(slot, what)
+        if target is None:
+            return None
+        length = self.file.vector(target, np.dtype(dtype).itemsize, what)
+        return np.frombuffer(self.file.data, dtype=dtype, count=length, offset=target + 4)
+
+    def text(self, slot: int, what: str) -> str:
+        target = self._target(slot, what)
+        if target is None:
+            return ""
+        length = self.file.vector(target, 1, what)
+        if length > _MAX_NAME:
+            raise ModelError(f"not a sound .tflite file: {what} has {length} characters.")
+        try:
+            return self.file.data[target + 4 : target + 4 + length].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ModelError(f"not a sound .tflite file: {what} is not UTF-8 text.") from error
+
+
+def read_model(data: bytes, name: str) -> TfliteModel:
+    """Read and check the bytes of a ``.tflite`` file.
+
+    Parameters
+    ----------
+    data: the file. name: what to call the model (a file's stem).
+
+    Raises ModelError for anything that is not a sound model, UnsupportedError for control flow, several subgraphs,
+    dynamic shapes and variables.
+    """
+    try:
+        return _read(data, name)
+    except _FLATBUFFER_ERRORS as error:
+        raise ModelError(f"not a sound .tflite file: {type(error).__name__} while reading it ({error}).") from error
+
+
+def _read(data: bytes, name: str) -> TfliteModel:
+    if len(data) < 16 or data[4:8] != b"TFL3":
+        raise ModelError(
+            f"not a .tflite file: it has {len(data)} bytes and does not carry the identifier TFL3. A TensorFlow Lite "
+            "flatbuffer is expected."
+        )
+    file = _Bytes(data)
+    root = _Table(file, file.u32(0, "the root table"), "the model table")
+    version = root.view(schema.Model).Version()
+    if version != 3:
+        raise ModelError(f"the .tflite schema version is {version}; only version 3 is in use.")
+    subgraphs = root.tables(2, "subgraphs")
+    if not subgraphs:
+        raise ModelError("the .tflite file holds no subgraph.")
+    codes = [_operator_code(t) for t in root.tables(1, "operator_codes")]
+    if len(subgraphs) > 1:
+        raise UnsupportedError(
+            f"the model has {len(subgraphs)} subgraphs, which only control flow and stateful models use",
+            way_out="convert a model without tf.cond, tf.while_loop and variables, with one signature",
+        )
+    buffers = root.tables(4, "buffers")
+    graph = subgraphs[0]
+    tensors = tuple(_tensor(i, t, buffers) for i, t in enumerate(graph.tables(0, "tensors")))
+    operators = tuple(_operator(i, t, codes, len(tensors)) for i, t in enumerate(graph.tables(3, "operators")))
+    inputs = _indices(graph.numbers(1, "<i4", "subgraph inputs"), len(tensors), "subgraph inputs")
+    outputs = _indices(graph.numbers(2, "<i4", "subgraph outputs"), len(tensors), "subgraph outputs")
+    model = TfliteModel(name=name, tensors=tensors, operators=operators, inputs=inputs, outputs=outputs)
+    _check_order(model)
+    return model
+
+
+def _operator_code(table: _Table) -> tuple[str, int]:
+    view = table.view(schema.OperatorCode)
+    code = max(view.BuiltinCode(), view.DeprecatedBuiltinCode())
+    if code not in _OPERATORS or code < 0:
+        raise ModelError(f"operator code {code} is unknown to the TensorFlow Lite schema.")
+    name = _OPERATORS[code]
+    return (f"CUSTOM {table.text(1, 'custom operator code')!r}" if name == "CUSTOM" else name), int(view.Version())
+
+
+def _indices(values: Array | None, count: int, what: str, optional: bool = False) -> tuple[int, ...]:
+    indices = tuple(int(v) for v in values) if values is not None else ()
+    for i in indices:
+        if not (0 <= i < count or (optional and i == -1)):
+            raise ModelError(f"{what} name tensor {i}; the model has {count} tensors.")
+    return indices
+
+
+def _operator(index: int, table: _Table, codes: Sequence[tuple[str, int]], tensor_count: int) -> Operator:
+    what = f"operator {index}"
+    view = table.view(schema.Operator)
+    if view.OpcodeIndex() >= len(codes):
+        raise ModelError(f"{what} uses operator code {view.OpcodeIndex()}; the model has {len(codes)}.")
+    name, version = codes[view.OpcodeIndex()]
+    inputs = _indices(table.numbers(1, "<i4", f"{what} inputs"), tensor_count, f"{what} ({name}) inputs", True)
+    outputs = _indices(table.numbers(2, "<i4", f"{what} outputs"), tensor_count, f"{what} ({name}) outputs")
+    if not outputs:
+        raise ModelError(f"{what} ({name}) has no outputs.")
+    intermediates = table.numbers(8, "<i4", f"{what} intermediates")
+    if intermediates is not None and len(intermediates):
+        raise UnsupportedError(f"{what} ({name}) keeps intermediate tensors, as only recurrent operators do")
+    return Operator(
+        index=index,
+        name=name,
+        version=version,
+        inputs=inputs,
+        outputs=outputs,
+        options=_options(table, name, what),
+    )
+
+
+def _options(table: _Table, name: str, what: str) -> dict[str, int | float | bool]:
+    if name not in _OPTIONS:
+        return {}
+    kind, fields = _OPTIONS[name]
+    stored = table.view(schema.Operator).BuiltinOptionsType()
+    if stored == schema.BuiltinOptions.NONE:
+        raise ModelError(f"{what} ({name}) carries no {kind}.")
+    if stored != getattr(schema.BuiltinOptions, kind):
+        raise ModelError(f"{what} ({name}) carries options of type {stored}, not {kind}.")
+    options = table.table(4, f"{what} {kind}")
+    if options is None:
+        raise ModelError(f"{what} ({name}) carries no {kind}.")
+    view = options.view(getattr(schema, kind))
+    values: dict[str, int | float | bool] = {}
+    for field in fields:
+        accessor: Callable[[], int | float | bool] = getattr(view, field)
+        value = accessor()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ModelError(f"{what} ({name}): {field} is {value}.")
+        values[field] = value
+    return values
+
+
+def _tensor(index: int, table: _Table, buffers: list[_Table]) -> TfliteTensor:
+    what = f"tensor {index}"
+    view = table.view(schema.Tensor)
+    name = table.text(3, f"the name of {what}") or f"tensor_{index}"
+    what = f"tensor {name!r}"
+    if view.Type() not in _TYPES:
+        raise ModelError(f"{what} has type {view.Type()}, which the TensorFlow Lite schema does not know.")
+    kind = _TYPES[view.Type()]
+    shape = _shape(table, what)
+    if view.IsVariable():
+        raise UnsupportedError(
+            f"{what} is a variable, so the model keeps state between inferences", way_out="convert a stateless model"
+        )
+    if table.table(6, f"the sparsity of {what}") is not None:
+        raise UnsupportedError(f"{what} is stored sparse", way_out="convert without sparsity")
+    if view.Buffer() >= len(buffers):
+        raise ModelError(f"{what} uses buffer {view.Buffer()}; the model has {len(buffers)}.")
+    data = _data(buffers[view.Buffer()], kind, shape, what)
+    return TfliteTensor(
+        index=index,
+        name=name,
+        shape=shape,
+        type=kind,
+        quantization=_quantization(table, kind, shape, what),
+        data=data,
+    )
+
+
+def _shape(table: _Table, what: str) -> tuple[int, ...]:
+    stored = table.numbers(0, "<i4", f"the shape of {what}")
+    shape = tuple(int(n) for n in stored) if stored is not None else ()
+    signature = table.numbers(7, "<i4", f"the shape signature of {what}")
+    if len(shape) > MAX_RANK:
+        raise UnsupportedError(f"{what} has {len(shape)} dimensions; qsim takes up to {MAX_RANK}")
+    if signature is not None and len(signature):
+        pairs = list(zip(signature.tolist(), shape, strict=False))
+        if len(signature) != len(shape) or any(s not in (-1, n) for s, n in pairs):
+            raise ModelError(f"{what}: shape {shape} and shape signature {signature.tolist()} contradict each other.")
+        if any(s == -1 for s, _ in pairs[1:]) or (pairs[0][0] == -1 and pairs[0][1] != 1):
+            raise UnsupportedError(
+                f"{what} has the dynamic shape {signature.tolist()}; only the batch may be open",
+                way_out="convert with a fixed input shape (tf.keras.Input(shape=...), batch 1)",
+            )
+    if any(n < 0 for n in shape):
+        raise ModelError(f"{what} has the negative dimension in shape {shape}.")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise UnsupportedError(f"{what} of shape {shape} has more than {MAX_ELEMENTS} elements")
+    return shape
+
+
+def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str) -> Array | None:
+    view = buffer.view(schema.Buffer)
+    if view.Offset() > 1 or view.Size() > 1:
+        raise UnsupportedError(f"{what} is stored outside the flatbuffer", way_out="use a model below 2 GB")
+    raw = buffer.numbers(0, "<u1", f"the data of {what}")
+    if raw is None or not len(raw):
+        return None
+    if kind not in _ITEM_DTYPES:
+        raise UnsupportedError(f"{what} is a constant of type {kind}", way_out="use int8 or int16 quantization")
+    dtype = np.dtype(_ITEM_DTYPES[kind])
+    expected = math.prod(shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise ModelError(f"{what}: {kind} of shape {shape} takes {expected} bytes, its buffer holds {len(raw)}.")
+    values = np.frombuffer(raw.tobytes(), dtype=dtype)
+    if kind in INTEGER_FORMATS or kind == "BOOL":
+        return values.astype(np.int64).reshape(shape)
+    if not np.isfinite(values).all():
+        raise ModelError(f"{what} holds NaN or infinity.")
+    return values.astype(np.float32).reshape(shape)
+
+
+def _quantization(table: _Table, kind: str, shape: tuple[int, ...], what: str) -> TfliteQuantization | None:
+    stored = table.table(4, f"the quantization of {what}")
+    if stored is None:
+        return None
+    view = stored.view(schema.QuantizationParameters)
+    if view.DetailsType():
+        raise UnsupportedError(f"{what} uses custom or block-wise quantization details")
+    scales = stored.numbers(2, "<f4", f"the scales of {what}")
+    zeros = stored.numbers(3, "<i8", f"the zero points of {what}")
+    count = len(scales) if scales is not None else 0
+    zero_count = len(zeros) if zeros is not None else 0
+    if not count and not zero_count:
+        return None
+    if kind not in INTEGER_FORMATS:
+        raise ModelError(f"{what} has type {kind} and yet a quantization.")
+    if scales is None or zeros is None or count != zero_count:
+        raise ModelError(f"{what} has {count} scales and {zero_count} zero points.")
+    axis = int(view.QuantizedDimension())
+    if count > 1:
+        # Biases of some trained models name the weights' axis (3) though they have one; there is only one to mean.
+        axis = 0 if len(shape) == 1 else axis
+        if not 0 <= axis < len(shape) or shape[axis] != count:
+            raise ModelError(f"{what}: {count} scales along dimension {axis} do not fit shape {shape}.")
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise ModelError(f"{what} has a scale that is not a positive number.")
+    fmt = INTEGER_FORMATS[kind]
+    if not fmt.holds(int(zeros.min()), int(zeros.max())):
+        raise ModelError(f"{what} has the zero point {int(zeros.min())} outside {kind}.")
+    return TfliteQuantization(scales=scales.astype(np.float32), zero_points=zeros.astype(np.int64), axis=axis)
+
+
+def _check_order(model: TfliteModel) -> None:
+    """Raise ModelError unless every tensor is made once, before it is read, and every result is used."""
+
+    def label(i: int) -> str:
+        return f"tensor {model.tensors[i].name!r}"
+
+    if not model.inputs or not model.outputs:
+        raise ModelError(f"the model has no {'outputs' if model.inputs else 'inputs'}.")
+    made: dict[int, str] = {}
+    for i in model.inputs:
+        if i in made:
+            raise ModelError(f"{label(i)} is named twice among the model's inputs.")
+        if model.tensors[i].data is not None:
+            raise ModelError(f"{label(i)} is a model input and yet holds constant data.")
+        made[i] = "the model's inputs"
+    producers = {i: op for op in model.operators for i in op.outputs}
+    for op in model.operators:
+        for i in op.inputs:
+            if i >= 0 and i not in made and model.tensors[i].data is None and model.tensors[i].size:
+                reason = (
+                    f"is made by operator {producers[i].index}, which comes later: the model holds a cycle or its "
+                    "operators are out of order"
+                    if i in producers
+                    else "is neither a constant nor made by any operator"
+                )
+                raise ModelError(f"operator {op.index} ({op.name}) reads {label(i)}, which {reason}.")
+        for i in op.outputs:
+            if i in made:
+                raise ModelError(f"operator {op.index} ({op.name}) writes {label(i)}, already made by {made[i]}.")
+            if model.tensors[i].data is not None:
+                raise ModelError(f"operator {op.index} ({op.name}) writes {label(i)}, which holds constant data.")
+            if not model.tensors[i].size:
+                raise ModelError(f"operator {op.index} ({op.name}) writes {label(i)}, which is empty.")
+            made[i] = f"operator {op.index}"
+    for i in model.outputs:
+        if i not in made:
+            raise ModelError(f"{label(i)} is a model output that no operator makes.")
+    used = {i for op in model.operators for i in op.inputs} | set(model.outputs)
+    for op in model.operators:
+        if not any(i in used for i in op.outputs):
+            raise ModelError(f"operator {op.index} ({op.name}) makes {label(op.outputs[0])}, which nothing uses.")
+    for i in model.inputs:
+        if i not in used:
+            raise ModelError(f"the model input {label(i)} is used by no operator.")
