@@ -1,0 +1,244 @@
+"""The command line. Exit codes: 0 fine, 1 a mismatch or an unsupported model, 2 wrong usage.
+
+Every error is one readable paragraph on standard error. What a command computes stands in the library; here it is
+called and shown.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import qsim
+from qsim import cli_view as view
+from qsim.cli_files import check_writable, read_arrays, write_arrays
+from qsim.emit import TARGETS, emit, files
+from qsim.errors import QsimError, UsageError
+from qsim.importers import load
+from qsim.ir import Graph, to_json
+from qsim.simulate import Simulator
+from qsim.verify import verify
+from qsim.verify.stimulus import sample_codes
+
+SEED = 1
+"""Of the generated verification inputs, so that two runs compare the same samples."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(qsim.__version__, prog_name="qsim")
+@click.option("--debug", is_flag=True, help="Show Python's traceback of an error too.")
+def cli(debug: bool) -> None:
+    """Run quantized neural networks bit for bit as hardware will, and emit C, HLS C++ and SystemVerilog that are proven to give
+    the same integers."""
+
+
+def model_options(command: Command) -> Command:
+    """MODEL and what its import may need."""
+    for decorate in (
+        click.option("--profile", metavar="NAME", help="Numeric profile of the import (qkeras, tflm, litert-ref, ...)."),
+        click.option(
+            "--input-format",
+            metavar="FORMAT",
+            help="Format of an input that the model does not quantize: 'fixed<8,1>', 'ufixed<4,0>', int8, uint8.",
+        ),
+        click.option("--weights", metavar="FILE", help="The weights (.h5) of a model given as .json."),
+        click.argument("model"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def target_option(command: Command) -> Command:
+    decorate: Callable[[Command], Command] = click.option(
+        "--target",
+        "targets",
+        multiple=True,
+        type=click.Choice(list(TARGETS)),
+        help="May be given several times; default: all.",
+    )
+    return decorate(command)
+
+
+def _load(model: str, weights: str | None, input_format: str | None, profile: str | None) -> Graph:
+    return load(model, weights=weights, input_format=input_format, profile=profile)
+
+
+@cli.command()
+@click.option("-o", "--out", default="qsim-demo", show_default=True, metavar="DIR", help="Folder for files and report.")
+@target_option
+@click.option("--images", type=click.IntRange(1), metavar="N", help="Run the targets on the first N test images only.")
+def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
+    """The whole way on a bundled trained model: three targets, each built, run and compared; ends in report.html."""
+    from qsim.demo.flow import run
+
+    result = run(Path(out), targets=tuple(targets) or tuple(TARGETS), images=images, progress=view.progress)
+    click.echo()
+    view.show_layers(result.graph)
+    view.show_notes(result.graph)
+    view.show_verification(result.verification)
+    view.table("Cost", ("where", "what", "value"), [(f.group, f.name, f.value) for f in result.figures], right=(2,))
+    view.table(
+        "Accuracy",
+        ("source", "test images", "correct", "accuracy", ""),
+        [(a.source, a.total, a.correct, a.percent, a.note) for a in result.accuracy],
+        right=(1, 2, 3),
+    )
+    click.echo()
+    view.paragraph(f"Report: {result.report_path} (open it in a browser; it needs no network)")
+    return 0 if result.verification.ok else 1
+
+
+@cli.command("compile")
+@model_options
+@click.option("-o", "--out", required=True, metavar="DIR", help="Output folder; each target gets a folder in it.")
+@target_option
+@click.option("--verify", "check", is_flag=True, help="Build and run what was emitted; compare with the simulator.")
+@click.option("--input", "input_file", metavar="FILE", help="Samples for --verify (.npy, .npz): real values.")
+@click.option("--codes", is_flag=True, help="--input holds integer codes.")
+@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Generated samples for --verify.")
+def compile_command(
+    model: str,
+    weights: str | None,
+    input_format: str | None,
+    profile: str | None,
+    out: str,
+    targets: tuple[str, ...],
+    check: bool,
+    input_file: str | None,
+    codes: bool,
+    samples: int,
+) -> int:
+    """Emit MODEL as C, HLS C++ and SystemVerilog. Nothing is written unless every target can be emitted."""
+    if input_file and not check:
+        raise UsageError("--input is what --verify runs: give --verify too, or leave --input out")
+    chosen = tuple(dict.fromkeys(targets)) or tuple(TARGETS)
+    graph = _load(model, weights, input_format, profile)
+    inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
+    simulator = Simulator(graph)
+    prepared = simulator.check_codes(inputs) if codes or not input_file else simulator.quantize(inputs)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
+    made = {target: len(files(graph, target)) for target in chosen}
+    for target in chosen:
+        view.progress(f"{target}: writing {made[target]} files to {folder / target}")
+        emit(graph, target, folder / target)
+    view.show_layers(graph)
+    view.show_notes(graph)
+    if not check:
+        return 0
+    directories = {target: folder / target for target in chosen}
+    report = verify(graph, prepared, chosen, codes=True, directories=directories, progress=view.progress)
+    view.show_verification(report)
+    return 0 if report.ok else 1
+
+
+@cli.command()
+@model_options
+@click.option("--input", "input_file", required=True, metavar="FILE", help="Samples (.npy, .npz), batch first.")
+@click.option("-o", "--out", metavar="FILE", help="Write the results there (.npy, .npz) and print only their shape.")
+@click.option("--codes", is_flag=True, help="Integer codes in and out; default: real values in and out.")
+def run(
+    model: str,
+    weights: str | None,
+    input_format: str | None,
+    profile: str | None,
+    input_file: str,
+    out: str | None,
+    codes: bool,
+) -> int:
+    """Run MODEL on samples, bit for bit as the targets will."""
+    graph = _load(model, weights, input_format, profile)
+    target = check_writable(out, several=len(graph.outputs) > 1) if out else None
+    arrays = read_arrays(input_file)
+    simulator = Simulator(graph)
+    results = simulator.run_codes(arrays) if codes else simulator.run(arrays)
+    if target:
+        write_arrays(target, results)
+    for line in view.results(results, codes=codes, full=target is None):
+        click.echo(line)
+    if target:
+        click.echo(f"written to {target}")
+    return 0
+
+
+@cli.command()
+@model_options
+@click.option("--text", is_flag=True, help="Print the integer graph, every operation with its attributes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the integer graph as JSON, weights included.")
+def inspect(
+    model: str, weights: str | None, input_format: str | None, profile: str | None, text: bool, as_json: bool
+) -> int:
+    """Show what MODEL becomes: layers, integer formats, accumulators, proven ranges."""
+    graph = _load(model, weights, input_format, profile)
+    if as_json:
+        click.echo(to_json(graph))
+    elif text:
+        click.echo(str(graph), nl=False)
+    else:
+        view.show_graph(graph)
+        view.show_layers(graph)
+        view.show_ranges(graph)
+        view.show_notes(graph)
+    return 0
+
+
+@cli.command()
+@model_options
+def doctor(model: str, weights: str | None, input_format: str | None, profile: str | None) -> int:
+    """Say what MODEL needs and what is unsupported, before anything is built."""
+    from qsim.debug.doctor import examine
+
+    findings = examine(model, weights=weights, input_format=input_format, profile=profile)
+    rows = [(f.subject, view.mark(f.level == "ok", f.level), f.text) for f in findings]
+    view.table(f"Examination of {model}", ("what", "state", ""), rows)
+    return 1 if any(f.level == "unsupported" for f in findings) else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what went wrong is a paragraph on standard error."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in args
+    try:
+        result = cli.main(args=args, prog_name="qsim", standalone_mode=False)
+        return int(result or 0)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        view.paragraph(f"{usage}Error: {error.format_message()}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        view.paragraph("Interrupted.", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe left (`qsim inspect ... | head`): no error
+        return 0
+    except QsimError as error:
+        if debug:
+            traceback.print_exc()
+        view.paragraph(f"Error: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        view.paragraph(
+            f"Error: this is a bug in qsim {qsim.__version__}, not in your model: {type(error).__name__}: {error}. "
+            + ("" if debug else f"Please report it with the output of: qsim --debug {' '.join(args)}"),
+            err=True,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

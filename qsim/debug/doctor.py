@@ -1,0 +1,74 @@
+"""What a model needs and what stands in its way, before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qsim.analysis.layers import layer_facts
+from qsim.debug.report import TARGET_NAMES
+from qsim.emit import TARGETS, files
+from qsim.errors import QsimError, ToolMissingError
+from qsim.importers import load
+from qsim.ir import Graph, quantization_text
+from qsim.verify import missing_tools
+
+Level = Literal["ok", "note", "missing", "unsupported"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of an examination. "missing" names a tool that only verification needs."""
+
+    subject: str
+    level: Level
+    text: str
+
+
+def examine(
+    model: str, *, weights: str | None = None, input_format: str | None = None, profile: str | None = None
+) -> list[Finding]:
+    """Import the model and try every target in memory. Nothing is written, built or run.
+
+    Raises UsageError for a wrong call (an unreadable format string, no such profile).
+    """
+    try:
+        graph = load(model, weights=weights, input_format=input_format, profile=profile)
+    except ToolMissingError as error:
+        return [Finding("import", "missing", str(error))]
+    except QsimError as error:
+        if error.exit_code == 2:
+            raise
+        return [Finding("import", "unsupported", str(error))]
+    return [*_model(graph), *(f for target in TARGETS for f in _target(graph, target))]
+
+
+def _model(graph: Graph) -> list[Finding]:
+    facts = layer_facts(graph)
+    found = [
+        Finding(
+            "import",
+            "ok",
+            f"{len(facts)} layers, {sum(f.weights for f in facts)} weights, "
+            f"{sum(f.multiplications for f in facts)} multiplications per sample, numeric profile {graph.profile}",
+        )
+    ]
+    for entry in graph.inputs:
+        tensor = graph[entry.tensor]
+        unit = quantization_text(tensor.quantization)
+        found.append(Finding(f"input {tensor.name}", "ok", f"{tensor.format} codes {unit} in [{entry.low}, {entry.high}]"))
+    widest = max((f.accumulator for f in facts if f.accumulator), key=lambda t: t.format.width, default=None)
+    if widest is not None:
+        found.append(Finding("accumulators", "ok", f"at most {widest.format.width} bits ({widest.name})"))
+    return found + [Finding("note", "note", note) for note in graph.notes]
+
+
+def _target(graph: Graph, target: str) -> list[Finding]:
+    name = TARGET_NAMES[target]
+    try:
+        made = files(graph, target)
+    except QsimError as error:
+        return [Finding(name, "unsupported", str(error))]
+    size = sum(len(text.encode()) for text in made.values())
+    found = [Finding(name, "ok", f"{len(made)} files, {size // 1024 + 1} KiB of source")]
+    return found + [Finding(f"{name}: verify", "missing", text) for text in missing_tools(target)]

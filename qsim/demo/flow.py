@@ -1,0 +1,120 @@
+"""The demonstration: the bundled digits CNN through all three targets, each held against the simulator, to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from qsim.debug.figures import figures
+from qsim.debug.report import TARGET_NAMES, Accuracy, Content, Figure, confusion_matrix, html, observe
+from qsim.emit import TARGETS, emit
+from qsim.importers import load
+from qsim.ir import Graph
+from qsim.numerics import Array
+from qsim.simulate import Simulator
+from qsim.verify import Report, verify
+
+MODEL = Path(__file__).parent / "digits.keras"
+RECORD = Path(__file__).parent / "digits_test.npz"
+RTL_IMAGES = 100
+"""Test images that the demo runs through the cycle-accurate RTL simulation; C and HLS run all."""
+
+
+class Record:
+    """The test images and what Keras answered (see ``examples/train_digits.py`` for every array)."""
+
+    def __init__(self, path: Path = RECORD) -> None:
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays: dict[str, Array] = {name: arrays[name] for name in arrays.files}
+
+    @property
+    def images(self) -> Array:
+        return self.arrays["images"]
+
+    @property
+    def labels(self) -> Array:
+        return self.arrays["labels"]
+
+    @property
+    def predictions(self) -> Array:
+        return self.arrays["predictions"]
+
+    @cached_property
+    def layers(self) -> dict[str, tuple[Array, int]]:
+        """Layer name -> (codes of the first images in units of 2**-frac, frac), as Keras computed them."""
+        names = self.arrays["layers"].tolist()
+        return {n: (self.arrays[f"codes/{n}"].astype(np.int64), int(self.arrays[f"frac/{n}"])) for n in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """What the demonstration found, and where its report is."""
+
+    graph: Graph
+    verification: Report
+    accuracy: tuple[Accuracy, ...]
+    figures: tuple[Figure, ...]
+    report_path: Path
+
+
+def run(
+    out: Path,
+    *,
+    targets: Sequence[str] = tuple(TARGETS),
+    images: int | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Demonstration:
+    """Emit, build, run and compare the bundled model; write each target's files and report.html into ``out``.
+
+    images: run every target on the first so many test images; default: all, and RTL_IMAGES in RTL. Every tensor of
+    every image is compared. The accuracies are counted from each source's own answers.
+    """
+    record = Record()
+    graph = load(MODEL)
+    simulator = Simulator(graph)
+    progress(f"simulator: {len(record.images)} test images")
+    codes = simulator.quantize(record.images)
+    trace = simulator.trace_codes(codes)
+    logits = graph.outputs[0].tensor
+    answers = trace[logits].argmax(axis=-1)
+    accuracy = [
+        _accuracy("Keras", record.predictions, record.labels, "recorded at training"),
+        _accuracy("Simulator", answers, record.labels),
+    ]
+    results = []
+    for target in dict.fromkeys(targets):
+        progress(f"{target}: writing files to {out / target}")
+        emit(graph, target, out / target)
+        count = images or (RTL_IMAGES if target == "rtl" else len(record.images))
+        part = {name: array[:count] for name, array in codes.items()}
+        report = verify(graph, part, (target,), codes=True, directories={target: out / target}, progress=progress)
+        results += report.results
+        own = report.results[0].outputs[logits].argmax(axis=-1)
+        accuracy.append(_accuracy(TARGET_NAMES[target], own, record.labels[: len(own)]))
+    verification = Report(graph=graph, results=tuple(results))
+    found = figures(graph, verification)
+    content = Content(
+        graph=graph,
+        verification=verification,
+        accuracy=accuracy,
+        figures=found,
+        observed=observe(trace),
+        confusion=confusion_matrix(record.labels, answers),
+    )
+    report_path = out / "report.html"
+    report_path.write_text(html(content), encoding="utf-8")
+    return Demonstration(
+        graph=graph,
+        verification=verification,
+        accuracy=tuple(accuracy),
+        figures=tuple(found),
+        report_path=report_path,
+    )
+
+
+def _accuracy(source: str, answers: Array, labels: Array, note: str = "") -> Accuracy:
+    return Accuracy(source=source, correct=int((answers == labels).sum()), total=len(labels), note=note)
