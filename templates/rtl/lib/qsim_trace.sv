@@ -1,0 +1,42 @@
+// Simulation only: writes every accepted beat of a stream as a decimal code, one per line, to <dir>/<NAME>.trace,
+// where the plusarg +qsim_trace=<dir> is given; and a line "reset" for every reset that follows a beat.
+`ifdef QSIM_TRACE
+`default_nettype none
+
+module qsim_trace #(
+    parameter int WIDTH  = 8,
+    parameter bit SIGNED = 1'b1,
+    parameter     NAME   = "tensor"
+) (
+    input wire logic             clk,
+    input wire logic             rst,
+    input wire logic [WIDTH-1:0] data,
+    input wire logic             valid,
+    input wire logic             ready
+);
+  string directory;
+  integer file = 0;
+  logic   dirty = 1'b0;
+
+  initial begin
+    if ($value$plusargs("qsim_trace=%s", directory)) file = $fopen({directory, "/", NAME, ".trace"}, "w");
+  end
+
+  always @(posedge clk) begin
+    if (rst) begin
+      if (dirty && file != 0) $fwrite(file, "reset\n");
+      dirty <= 1'b0;
+    end else if (valid && ready) begin
+      dirty <= 1'b1;
+      if (file != 0) begin
+        if (SIGNED) $fwrite(file, "%0d\n", $signed(data));
+        else $fwrite(file, "%0d\n", data);
+      end
+    end
+  end
+
+  final if (file != 0) $fclose(file);
+endmodule
+
+`default_nettype wire
+`endif
