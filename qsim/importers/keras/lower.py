@@ -1,0 +1,168 @@
+"""A Keras model, once read, into an integer graph: layer by layer, in the model's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from qsim.analysis.builder import GraphBuilder
+from qsim.errors import UnsupportedError, UsageError
+from qsim.importers.keras import (
+    lower_activation,
+    lower_linear,
+    lower_merge,
+    lower_norm,
+    lower_pool,
+    lower_shape,
+)
+from qsim.importers.keras.lower_context import Context, Lowering
+from qsim.importers.keras.lower_quantize import quantization
+from qsim.importers.keras.lower_value import Value
+from qsim.importers.keras.model import KerasModel, LayerNode
+from qsim.ir import Graph, Output, Quantization
+from qsim.ir.ops import Reshape
+from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
+from qsim.quantizers import QUANTIZERS, parse, quantizer
+from qsim.quantizers.rules import Uniform
+
+LAYERS: dict[str, Lowering] = {
+    **lower_activation.LAYERS,
+    **lower_linear.LAYERS,
+    **lower_pool.LAYERS,
+    **lower_shape.LAYERS,
+    **lower_merge.LAYERS,
+    **lower_norm.LAYERS,
+}
+"""Layer class -> its lowering. InputLayer is handled here."""
+
+InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
+
+
+def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras") -> Graph:
+    """The integer graph of ``model``.
+
+    input_format: the number format of the real inputs, for all or by input name; needed where an input does not go
+    straight into one QActivation with a uniform quantizer.
+    Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
+    for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
+    """
+    b = GraphBuilder(model.name, profile)
+    ctx = Context(model, b)
+    formats = _formats(model, input_format)
+    values: dict[str, list[Value]] = {}
+    for node in model.nodes:
+        if node.class_name == "InputLayer":
+            values[node.name] = [_input(ctx, node, formats.get(node.name))]
+            continue
+        if node.name in values:
+            continue
+        inputs = [values[name][index] for name, index in node.inputs]
+        result = _lower_node(ctx, node, inputs)
+        values[node.name] = result if isinstance(result, list) else [result]
+    return b.build([_output(ctx, values[name][index]) for name, index in model.outputs])
+
+
+def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    if node.class_name not in LAYERS:
+        raise UnsupportedError(
+            f"layers of class {node.class_name} are not supported",
+            layer=node.name,
+            way_out=f"use one of {', '.join(sorted(LAYERS))}",
+        )
+    for value in inputs:
+        if value.boundary != "linear":
+            raise UnsupportedError(
+                f"{value.boundary} of layer {value.layer!r} is real-valued and feeds another layer", layer=node.name
+            )
+    if node.name in ctx.at_boundary:
+        # The input was quantized by this layer's own quantizer at the graph's boundary.
+        return inputs[0].but(layer=node.name)
+    try:
+        return LAYERS[node.class_name](ctx, node, inputs)
+    except UnsupportedError as error:
+        if error.layer is not None:
+            raise
+        raise UnsupportedError(error.reason, layer=node.name, way_out=error.way_out) from error
+
+
+def _formats(model: KerasModel, given: InputFormat) -> dict[str, FixedPoint]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        if unknown := [name for name in given if name not in model.inputs]:
+            raise UsageError(
+                f"input_format names {', '.join(unknown)}, but the model's inputs are {', '.join(model.inputs)}."
+            )
+        by_name = dict(given)
+    else:
+        by_name = dict.fromkeys(model.inputs, given)
+    return {name: parse_format(f) if isinstance(f, str) else f for name, f in by_name.items()}
+
+
+def _input(ctx: Context, node: LayerNode, fmt: FixedPoint | None) -> Value:
+    shape = node.config.get("shape") or node.config["batch_shape"][1:]
+    if any(n is None for n in shape):
+        raise UnsupportedError(
+            f"the input shape {tuple(shape)} has unknown dimensions",
+            layer=node.name,
+            way_out="build the model with a fixed input shape",
+        )
+    shape = tuple(int(n) for n in shape)
+    if fmt is not None:
+        name = ctx.b.input(node.name, shape, fmt.integers, Quantization.of(fmt.scale), Rounding.RND_CONV)
+        return Value.of(name, node.name, shape, fmt.scale)
+    layer, rule = _boundary_rule(ctx, node)
+    if rule is None:
+        raise UnsupportedError(
+            f"the model's input {node.name!r} is real-valued and no QActivation quantizes it before its first use",
+            layer=node.name,
+            way_out="pass the inputs' number format, such as input_format=\"fixed<8,1>\" in Python or "
+            "--input-format 'fixed<8,1>' on the command line, or start the model with a QActivation",
+        )
+    ctx.at_boundary.add(layer.name)
+    own = rule.scale == (rule.step,)
+    name = ctx.b.input(
+        layer.name if own else node.name,
+        shape,
+        IntFormat.for_range(rule.low, rule.high),
+        Quantization.of(rule.step),
+        rule.rounding,
+        rule.low,
+        rule.high,
+    )
+    return Value.of(name, node.name, shape, _column(rule.scale))
+
+
+def _column(scale: tuple[Fraction, ...]) -> Any:
+    return list(scale) if len(scale) > 1 else scale[0]
+
+
+def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | None]:
+    """The one QActivation that reads the input, and its rule where it is uniform."""
+    readers = ctx.consumers[node.name]
+    if len(readers) == 1 and readers[0].class_name == "QActivation":
+        call = parse(readers[0].config.get("activation"))
+        if call is not None and call.name in QUANTIZERS:
+            try:
+                twin = quantizer(call)
+                rule = twin.rule() if twin is not None else None
+            except UnsupportedError as error:
+                raise UnsupportedError(error.reason, layer=readers[0].name, way_out=error.way_out) from error
+            if isinstance(rule, Uniform):
+                return readers[0], rule
+    return node, None
+
+
+def _output(ctx: Context, value: Value) -> Output:
+    """The tensor that ends the model. Where the meaning has run ahead of the codes, a tensor of the layer's own name
+    says it; clamps and meanings that differ by position are computed."""
+    if value.clamped or not value.channelwise:
+        value = ctx.grid(value, value.layer)
+    meaning = quantization(value.scale, value.offset)
+    if ctx.b.tensor(value.tensor).quantization != meaning:
+        tensor = ctx.b.add(
+            Reshape, [value.tensor], value.layer, layer=value.layer, quantization=meaning, shape=value.shape
+        )
+        value = value.but(tensor=tensor)
+    return Output(tensor=value.tensor, boundary=value.boundary)

@@ -1,0 +1,410 @@
+"""A quantizer's rule, or a common grid, applied to a symbolic value: the ops that make the integers.
+
+Everything here is exact on the proven range of the tensor; what cannot be is refused.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qsim.analysis.builder import GraphBuilder
+from qsim.analysis.exact import integer_thresholds, smallest_affine
+from qsim.errors import UnsupportedError
+from qsim.importers.keras.lower_value import (
+    ZERO,
+    Value,
+    collapsed,
+    distinct,
+    fraction_gcd,
+    fractions,
+    is_dyadic,
+    is_power_of_two,
+    lane_bounds,
+)
+from qsim.ir import Quantization
+from qsim.ir.ops import Divide, Lookup, Requantize, Threshold
+from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
+from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, staircase
+
+PLAIN_MULTIPLIER_BITS = 18
+"""Exact multipliers up to this width (one DSP operand) stay as they are; wider ones are searched for smaller equals."""
+
+MOST_TABLE_ENTRIES = 1 << 20
+"""Thresholds or table entries of one op beyond which the layer is refused."""
+
+WAY_OUT_GRID = "insert a QActivation with a quantizer before this layer"
+
+
+def quantization(scale: Array, offset: Array) -> Quantization:
+    """Scale and offset arrays (at most one axis) as a tensor's Quantization."""
+    return Quantization(scale=tuple(scale.reshape(-1).tolist()), offset=tuple(offset.reshape(-1).tolist()))
+
+
+def int_array(values: Array) -> IntArray:
+    """An object array of Python integers as an IntArray, collapsed to a scalar where all are equal."""
+    return IntArray(np.asarray(collapsed(values), dtype=object).astype(np.int64))
+
+
+def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str) -> Value:
+    """The value of quantizer ``rule`` on ``value``, as a new tensor ``name`` of ``layer``."""
+    match rule:
+        case Uniform():
+            return _uniform(b, value, rule, layer, name)
+        case Leaky():
+            return _leaky(b, value, rule, layer, name)
+        case Steps():
+            return _steps(b, value, rule, layer, name)
+        case Function():
+            return _function(b, value, rule, layer, name)
+
+
+def code_limits(value: Value, rule: Uniform | Leaky | Steps) -> tuple[int, int]:
+    """The rule's limits, narrowed by the value's pending clamps: a rising rule sends the clamped ends to its ends."""
+    low = rule.low if value.floor is None else rule.code(value.floor)
+    high = rule.high if value.ceiling is None else rule.code(value.ceiling)
+    return low, high
+
+
+def _result(value: Value, tensor: str, layer: str, scale: tuple[Fraction, ...]) -> Value:
+    array = fractions(np.array(scale, dtype=object))
+    return Value.of(tensor, layer, value.shape, array)
+
+
+def _rule_quantization(value: Value, scale: tuple[Fraction, ...], layer: str) -> Quantization:
+    if len(scale) not in (1, value.shape[-1]):
+        raise UnsupportedError(
+            f"the quantizer's alpha has {len(scale)} entries, the tensor {value.shape[-1]} channels", layer=layer
+        )
+    return Quantization(scale=tuple(collapsed(fractions(np.array(scale, dtype=object))).reshape(-1).tolist()))
+
+
+def _uniform(b: GraphBuilder, value: Value, rule: Uniform, layer: str, name: str) -> Value:
+    factor, addend = np.asarray(value.scale / rule.step), np.asarray(value.offset / rule.step)
+    low, high = code_limits(value, rule)
+    made = affine_op(b, value, factor, addend, (low, high), rule.rounding, layer)
+    if made is None:
+        steps = staircase([rounded(1 / rule.step, ZERO, rule.low, rule.high)], rule.scale)
+        if rule.rounding is not Rounding.RND_CONV:
+            raise UnsupportedError("a rescale with wide constants needs half-even rounding", layer=layer)
+        return _steps(b, value, steps, layer, name)
+    op, fields = made
+    tensor = b.add(
+        op, [value.tensor], name, layer=layer, quantization=_rule_quantization(value, rule.scale, layer), **fields
+    )
+    return _result(value, tensor, layer, rule.scale)
+
+
+def affine_op(
+    b: GraphBuilder,
+    value: Value,
+    factor: Array,
+    addend: Array,
+    codes: tuple[int, int],
+    rounding: Rounding,
+    layer: str,
+) -> tuple[type[Requantize] | type[Divide], dict[str, Any]] | None:
+    """clip(round(code * factor + addend), *codes) of the value's tensor as op class and fields, or None.
+
+    In order: shifts and small exact multipliers; the smallest multipliers that agree on the whole proven range; wide
+    exact multipliers; an exact division. None: only a table can do it.
+    """
+    factor, addend = np.broadcast_arrays(factor, addend)
+    low, high = codes
+    bounds = lane_bounds(b.interval(value.tensor), factor.shape)
+    exact = _plain(factor, addend)
+    if exact is not None and _odd_bits(factor) <= PLAIN_MULTIPLIER_BITS and _fits(exact, b.tensor(value.tensor).range):
+        return Requantize, _requantize_fields(exact, low, high, rounding)
+    searched = _searched(factor, addend, bounds, codes, rounding)
+    if searched is not None and _fits(searched, b.tensor(value.tensor).range):
+        return Requantize, _requantize_fields(searched, low, high, rounding)
+    if exact is not None and _fits(exact, b.tensor(value.tensor).range):
+        return Requantize, _requantize_fields(exact, low, high, rounding)
+    division = _division(factor, addend)
+    if division is not None and _fits((division[0], division[1], None), b.tensor(value.tensor).range):
+        numerator, added, divisor = (int_array(part) for part in division)
+        if divisor.high <= INT64_SAFE:
+            fields = {"numerator": numerator, "addend": added, "divisor": divisor}
+            return Divide, {**fields, "rounding": rounding, "low": low, "high": high}
+    return None
+
+
+Parts = tuple[Array, Array, Array | None]
+"""Object arrays of integers: multiplier, addend, right shift (None: no shift)."""
+
+
+def _plain(factor: Array, addend: Array) -> Parts | None:
+    """Exact multiplier, addend, shift per lane where everything is dyadic; a pure power of two has multiplier 1."""
+    lanes = []
+    for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist()):
+        if not (is_dyadic(f) and is_dyadic(a)):
+            return None
+        shift = f.denominator.bit_length() - 1
+        if a:
+            shift = max(shift, a.denominator.bit_length() - 1)
+        elif is_power_of_two(f):
+            shift = shift - (f.numerator.bit_length() - 1)
+        unit = Fraction(2) ** shift
+        lanes.append((int(f * unit), int(a * unit), shift))
+    return _parts(lanes, factor.shape)
+
+
+def _parts(lanes: list[tuple[int, int, int]], shape: tuple[int, ...]) -> Parts:
+    columns = []
+    for i in range(3):
+        column = np.empty(len(lanes), dtype=object)
+        column[:] = [lane[i] for lane in lanes]
+        columns.append(column.reshape(shape))
+    return columns[0], columns[1], columns[2]
+
+
+def _odd_bits(factor: Array) -> int:
+    """The widest odd part among dyadic factors: 1 for powers of two."""
+    odd = (abs(f.numerator) // (f.numerator & -f.numerator) for f in factor.reshape(-1).tolist() if f)
+    return max((n.bit_length() for n in odd), default=0)
+
+
+def _searched(
+    factor: Array, addend: Array, bounds: tuple[Array, Array], codes: tuple[int, int], rounding: Rounding
+) -> Parts | None:
+    found: dict[tuple[Fraction, Fraction, int, int], tuple[int, int, int]] = {}
+    lanes = []
+    columns = (factor, addend, bounds[0], bounds[1])
+    for f, a, x_low, x_high in zip(*(column.reshape(-1).tolist() for column in columns)):
+        key = (f, a, x_low, x_high)
+        if key not in found:
+            best = smallest_affine(f, a, (x_low, x_high), codes, rounding)
+            if best is None:
+                return None
+            found[key] = (best.multiplier, best.addend, best.shift)
+        lanes.append(found[key])
+    return _parts(lanes, factor.shape)
+
+
+def _division(factor: Array, addend: Array) -> tuple[Array, Array, Array] | None:
+    """numerator, addend, divisor per lane: the exact fractions over their common denominators."""
+    lanes = []
+    for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist()):
+        divisor = 1 / fraction_gcd([Fraction(1), f, a])
+        lanes.append((int(f * divisor), int(a * divisor), int(divisor)))
+    numerator, added, divisors = _parts(lanes, factor.shape)
+    assert divisors is not None
+    if max(divisors.reshape(-1).tolist()) > INT64_SAFE:
+        return None
+    return numerator, added, divisors
+
+
+def _fits(parts: Parts, x_range: tuple[int, int]) -> bool:
+    """Whether x * multiplier + addend, left shifts included, stays within 62 bits."""
+    multiplier, addend, shift = (None if p is None else p.reshape(-1).tolist() for p in parts)
+    assert multiplier is not None and addend is not None
+    # Emitters and range analysis take extremes of each part on its own, so that is what must fit.
+    m, a = max(map(abs, multiplier)), max(map(abs, addend))
+    left = max(0, -min(shift)) if shift is not None else 0
+    return (max(abs(x_range[0]), abs(x_range[1])) * m + a) << left <= INT64_SAFE
+
+
+def _requantize_fields(parts: Parts, low: int, high: int, rounding: Rounding) -> dict[str, Any]:
+    multiplier, addend, shift = parts
+    assert shift is not None
+    rescale = Rescale(
+        multiplier=int_array(multiplier),
+        addend=int_array(addend),
+        shift=int_array(shift),
+        rounding=rounding,
+        scheme=Scheme.PLAIN,
+    )
+    return {"rescale": rescale, "overflow": Overflow.SAT, "low": low, "high": high}
+
+
+def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) -> Value:
+    if value.scale.ndim or not is_power_of_two(value.scale.item()) or distinct(value.offset) != [ZERO]:
+        return _steps(b, value, rule.steps(), layer, name)
+    low, high = code_limits(value, rule)
+    positive, negative = (
+        _plain(np.asarray(value.scale * slope / rule.step), np.asarray(value.offset)) for slope in (1, rule.slope)
+    )
+    assert positive is not None and negative is not None
+    if not all(_fits(p, b.tensor(value.tensor).range) for p in (positive, negative)):
+        return _steps(b, value, rule.steps(), layer, name)
+    fields = _requantize_fields(positive, low, high, Rounding.RND_CONV)
+    fields["negative"] = _requantize_fields(negative, low, high, Rounding.RND_CONV)["rescale"]
+    quantized = _rule_quantization(value, rule.scale, layer)
+    tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields)
+    return _result(value, tensor, layer, rule.scale)
+
+
+def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str) -> Value:
+    """A staircase as thresholds on the integers, or as a table where that is smaller."""
+    if not value.channelwise:
+        value = on_grid(b, value, layer)
+    quantized = _rule_quantization(value, rule.scale, layer)
+    least, greatest = code_limits(value, rule)
+    factor, addend = np.broadcast_arrays(value.scale, value.offset)
+    lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
+    jumps = _clipped_jumps(rule, least, greatest)
+    lanes: list[tuple[int, list[tuple[int, int]]]] = []
+    for f, a, low, high in zip(*(part.reshape(-1).tolist() for part in (factor, addend, lows, highs))):
+        base, steps = integer_thresholds(jumps, least, f, a)
+        # Jumps at or below the least code of the proven range have always happened, those above it never do.
+        base += sum(rise for t, rise in steps if t <= low)
+        lanes.append((base, [(t, rise) for t, rise in steps if low < t <= high]))
+    x_low, x_high = b.tensor(value.tensor).range
+    unit = int(np.gcd.reduce([abs(rise) for _, steps in lanes for _, rise in steps] or [1]))
+    count = max(sum(abs(rise) for _, rise in steps) // unit for _, steps in lanes)
+    if min(count, x_high - x_low + 1) * len(lanes) > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(
+            f"the activation needs {count} thresholds per channel",
+            layer=layer,
+            way_out="use an activation quantizer with fewer bits",
+        )
+    if count <= x_high - x_low + 1:
+        op: type[Threshold] | type[Lookup] = Threshold
+        fields: dict[str, Any] = _threshold_fields(lanes, unit, count, x_high)
+    else:
+        op, fields = Lookup, {"table": IntArray(_table(lanes, x_low, x_high)), "table_low": x_low}
+    tensor = b.add(op, [value.tensor], name, layer=layer, quantization=quantized, **fields)
+    return _result(value, tensor, layer, rule.scale)
+
+
+def _clipped_jumps(rule: Steps, least: int, greatest: int) -> list[tuple[Fraction, bool, int]]:
+    result, code = [], rule.base
+    for jump in rule.jumps:
+        before, code = min(max(code, least), greatest), code + jump.rise
+        after = min(max(code, least), greatest)
+        if after > before:
+            result.append((jump.at, jump.inclusive, after - before))
+    return result
+
+
+def _threshold_fields(
+    lanes: list[tuple[int, list[tuple[int, int]]]], unit: int, count: int, x_high: int
+) -> dict[str, Any]:
+    rows, bases, steps = [], [], []
+    for base, jumps in lanes:
+        row = [t for t, rise in jumps for _ in range(abs(rise) // unit)]
+        rows.append(row + [x_high + 1] * (count - len(row)))
+        bases.append(base)
+        steps.append(-unit if any(rise < 0 for _, rise in jumps) else unit)
+    if len(set(map(tuple, rows))) == 1 and len(set(bases)) == 1 and len(set(steps)) == 1:
+        rows, bases, steps = rows[:1], bases[:1], steps[:1]
+    return {
+        "thresholds": IntArray(np.array(rows, dtype=np.int64).reshape(len(rows), count)),
+        "base": IntArray(np.array(bases)),
+        "step": IntArray(np.array(steps)),
+    }
+
+
+def _table(lanes: list[tuple[int, list[tuple[int, int]]]], x_low: int, x_high: int) -> Array:
+    table = np.zeros((len(lanes), x_high - x_low + 1), dtype=np.int64)
+    for row, (base, jumps) in zip(table, lanes):
+        row += base
+        for t, rise in jumps:
+            row[max(0, t - x_low) :] += rise
+    return table
+
+
+def _function(b: GraphBuilder, value: Value, rule: Function, layer: str, name: str) -> Value:
+    """Any elementwise rule as a table over the proven range."""
+    if not value.channelwise:
+        value = on_grid(b, value, layer)
+    quantized = _rule_quantization(value, rule.scale, layer)
+    factor, addend = np.broadcast_arrays(value.scale, value.offset)
+    x_low, x_high = b.tensor(value.tensor).range
+    if factor.size * (x_high - x_low + 1) > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(
+            f"the activation's table needs {x_high - x_low + 1} entries for each of {factor.size} channels",
+            layer=layer,
+            way_out="insert a QActivation with fewer bits before it",
+        )
+
+    def clamped(x: Fraction) -> Fraction:
+        if value.floor is not None and x < value.floor:
+            return value.floor
+        return value.ceiling if value.ceiling is not None and x > value.ceiling else x
+
+    table = np.array(
+        [
+            [rule.code(clamped(x * f + a)) for x in range(x_low, x_high + 1)]
+            for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist())
+        ],
+        dtype=np.int64,
+    )
+    tensor = b.add(
+        Lookup, [value.tensor], name, layer=layer, quantization=quantized, table=IntArray(table), table_low=x_low
+    )
+    return _result(value, tensor, layer, rule.scale)
+
+
+def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False) -> Value:
+    """The value with one scale, without offset and clamps, exactly, by integers.
+
+    The grid is the greatest one that holds every scale, offset and clamp. ``layer`` is who needs it, for the error.
+    rising: the scale must be positive too. Raises UnsupportedError where the result takes more than 62 bits.
+    """
+    if value.uniform and value.scale.item() and not (rising and value.scale.item() < 0):
+        return value
+    ends = [end for end in (value.floor, value.ceiling) if end is not None]
+    grid = fraction_gcd([*distinct(value.scale, value.offset), *ends]) or Fraction(1)
+    factor, addend = np.broadcast_arrays(value.scale / grid, value.offset / grid)
+    parts: Parts = (_ints(factor), _ints(addend), _ints(np.zeros(factor.shape, dtype=np.int64)))
+    if not _fits(parts, b.tensor(value.tensor).range):
+        raise UnsupportedError(
+            f"its input from layer {value.layer!r} has scales and offsets without a common grid in 62 bits",
+            layer=layer,
+            way_out=WAY_OUT_GRID,
+        )
+    lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
+    corners = [v for x in (lows, highs) for v in (x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()]
+    low, high = min(corners), max(corners)
+    if value.floor is not None:
+        low, high = max(low, int(value.floor / grid)), max(high, int(value.floor / grid))
+    if value.ceiling is not None:
+        low, high = min(low, int(value.ceiling / grid)), min(high, int(value.ceiling / grid))
+    tensor = b.add(
+        Requantize,
+        [value.tensor],
+        own_name(b, value.layer),
+        layer=value.layer,
+        quantization=Quantization.of(grid),
+        **_requantize_fields(parts, low, high, Rounding.RND_CONV),
+    )
+    return Value.of(tensor, value.layer, value.shape, grid)
+
+
+def scaled_to(b: GraphBuilder, value: Value, grid: Fraction, layer: str) -> Value:
+    """A uniform value on ``grid``, which divides its scale, by an integer multiplier."""
+    factor = value.scale.item() / grid
+    if factor == 1:
+        return value
+    parts: Parts = (_ints(np.asarray(factor)), _ints(np.asarray(0)), _ints(np.asarray(0)))
+    x_range = b.tensor(value.tensor).range
+    if not _fits(parts, x_range):
+        raise UnsupportedError("its inputs have no common grid in 62 bits", layer=layer, way_out=WAY_OUT_GRID)
+    ends = sorted(int(factor) * x for x in x_range)
+    tensor = b.add(
+        Requantize,
+        [value.tensor],
+        own_name(b, value.layer),
+        layer=value.layer,
+        quantization=Quantization.of(grid),
+        **_requantize_fields(parts, ends[0], ends[1], Rounding.RND_CONV),
+    )
+    return Value.of(tensor, value.layer, value.shape, grid)
+
+
+def own_name(b: GraphBuilder, layer: str) -> str:
+    """The layer's own name for a tensor that holds its output, or ``<layer>.grid`` where another one has it."""
+    try:
+        b.tensor(layer)
+    except KeyError:
+        return layer
+    return f"{layer}.grid"
+
+
+def _ints(values: Array) -> Array:
+    result = np.empty(values.size, dtype=object)
+    result[:] = [int(v) for v in np.asarray(values, dtype=object).reshape(-1).tolist()]
+    return result.reshape(values.shape)

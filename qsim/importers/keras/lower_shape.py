@@ -1,0 +1,103 @@
+"""Layers that move elements, or do nothing at inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import ModelError
+from qsim.importers.keras.lower_context import Context, Registry, channels_last, pair, rank
+from qsim.importers.keras.lower_quantize import quantization
+from qsim.importers.keras.lower_value import ZERO, Value, distinct
+from qsim.importers.keras.model import LayerNode
+from qsim.ir.ops import Op, Pad, Reshape
+from qsim.numerics import Array
+
+
+def move(
+    ctx: Context, node: LayerNode, value: Value, op: type[Op], shape: tuple[int, ...], how: Callable[[Array], Array], **fields: Any
+) -> Value:
+    """A rearranging op; scale and offset are moved along. A meaning that does not end up per channel is brought to a
+    common grid first."""
+    moved = value.rearranged(value.tensor, shape, how)
+    if not moved.channelwise:
+        value = ctx.grid(value, node.name)
+        moved = value.rearranged(value.tensor, shape, how)
+    name = f"{node.name}.codes" if value.clamped else node.name
+    tensor = ctx.b.add(
+        op,
+        [value.tensor],
+        name,
+        layer=node.name,
+        quantization=quantization(moved.scale, moved.offset),
+        shape=shape,
+        **fields,
+    )
+    return moved.but(tensor=tensor, layer=node.name)
+
+
+def reshape(ctx: Context, node: LayerNode, value: Value, shape: tuple[int, ...]) -> Value:
+    """Row-major reshape; nothing at all where the shape stays."""
+    if shape == value.shape:
+        return value.but(layer=node.name)
+    return move(ctx, node, value, Reshape, shape, lambda a: np.asarray(a.reshape(shape)))
+
+
+def _identity(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return inputs[0].but(layer=node.name)
+
+
+def _flatten(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    if len(inputs[0].shape) > 2:
+        channels_last(node)
+    return reshape(ctx, node, inputs[0], (math.prod(inputs[0].shape),))
+
+
+def _reshape(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    target, size = [int(n) for n in node.config["target_shape"]], math.prod(inputs[0].shape)
+    known = math.prod(n for n in target if n != -1)
+    if target.count(-1) == 1 and known and size % known == 0:
+        target[target.index(-1)] = size // known
+    if -1 in target or math.prod(target) != size:
+        raise ModelError(f"layer {node.name!r}: shape {inputs[0].shape} cannot become {node.config['target_shape']}.")
+    return reshape(ctx, node, inputs[0], tuple(target))
+
+
+def zero_is_code_zero(ctx: Context, value: Value, layer: str) -> Value:
+    """The value with real zero as code zero wherever an element may be padded."""
+    inside = (value.floor is None or value.floor <= 0) and (value.ceiling is None or value.ceiling >= 0)
+    if value.channelwise and distinct(value.offset) == [ZERO] and inside:
+        return value
+    return ctx.grid(value, layer)
+
+
+def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    channels_last(node)
+    rank(node, inputs[0], 3)
+    value, padding = zero_is_code_zero(ctx, inputs[0], node.name), node.config.get("padding", 1)
+    if isinstance(padding, int):
+        rows = columns = (padding, padding)
+    else:
+        rows, columns = (pair(p) for p in padding)
+    tensor = ctx.add(
+        Pad,
+        [value.tensor],
+        f"{node.name}.codes" if value.clamped else node.name,
+        node.name,
+        value.scale,
+        value.offset,
+        pads=(rows, columns, (0, 0)),
+        value=0,
+    )
+    return value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
+
+
+LAYERS: Registry = {
+    "Dropout": _identity,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "ZeroPadding2D": _zero_padding_2d,
+}

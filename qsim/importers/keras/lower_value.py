@@ -1,0 +1,155 @@
+"""The symbolic value of a layer's output while a model is lowered: an integer tensor and what its codes mean.
+
+The meaning may run ahead of the integers: a batch normalization, an average's 1/n, a weight scale or a ReLU only
+change scale, offset and clamps; integers are computed when a quantizer, or an op that needs a common grid, arrives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qsim.analysis.ranges import Interval
+from qsim.numerics import Array
+
+ZERO, ONE = Fraction(0), Fraction(1)
+
+
+def fractions(values: Any) -> Array:
+    """An object array of Fractions from numbers or Fractions of any shape; floats are taken exactly."""
+    array = np.asarray(values)
+    result = np.empty(array.size, dtype=object)
+    result[:] = [Fraction(v) if isinstance(v, Fraction | int) else Fraction(v.item()) for v in array.reshape(-1)]
+    return result.reshape(array.shape)
+
+
+def collapsed(array: Array) -> Array:
+    """The same values in the least broadcastable shape: equal slices along an axis become one, leading ones go."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis=axis)
+        if array.shape[axis] > 1 and bool(np.all(array == first)):
+            array = first
+    lead = 0
+    while lead < array.ndim and array.shape[lead] == 1:
+        lead += 1
+    return array.reshape(array.shape[lead:])
+
+
+def fraction_gcd(values: Sequence[Fraction]) -> Fraction:
+    """The greatest g such that every value is an integer times g; 0 if all are 0."""
+    numerator, denominator = 0, 1
+    for v in values:
+        denominator = math.lcm(denominator, v.denominator)
+    for v in values:
+        numerator = math.gcd(numerator, v.numerator * (denominator // v.denominator))
+    return Fraction(numerator, denominator)
+
+
+def distinct(*arrays: Array) -> list[Any]:
+    """The distinct elements of object arrays, in order of first appearance."""
+    return list(dict.fromkeys(v for a in arrays for v in np.asarray(a, dtype=object).reshape(-1).tolist()))
+
+
+def is_dyadic(value: Fraction) -> bool:
+    """Whether the denominator is a power of two."""
+    return value.denominator & (value.denominator - 1) == 0
+
+
+def is_power_of_two(value: Fraction) -> bool:
+    """Whether value is 2**k for an integer k, of either sign."""
+    return value > 0 and value.numerator & (value.numerator - 1) == 0 and is_dyadic(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """min(max(code * scale + offset, floor), ceiling) elementwise, exactly.
+
+    tensor: the integer tensor. layer: the source layer whose output this is. shape: the tensor's.
+    scale, offset: object arrays of Fractions, collapsed, broadcastable against the shape; a zero scale means a constant.
+    floor, ceiling: clamps that no op has applied yet; None: none.
+    boundary: a function ('softmax', ...) that stays outside the graph; such a value can only be an output.
+    """
+
+    tensor: str
+    layer: str
+    shape: tuple[int, ...]
+    scale: Array
+    offset: Array
+    floor: Fraction | None = None
+    ceiling: Fraction | None = None
+    boundary: str = "linear"
+
+    @staticmethod
+    def of(tensor: str, layer: str, shape: Sequence[int], scale: Any, offset: Any = ZERO) -> Value:
+        """A value without clamps; scale and offset as numbers, Fractions or arrays of them."""
+        return Value(
+            tensor=tensor,
+            layer=layer,
+            shape=tuple(shape),
+            scale=collapsed(fractions(scale)),
+            offset=collapsed(fractions(offset)),
+        )
+
+    def but(self, **changes: Any) -> Value:
+        """A copy with some fields changed; arrays are collapsed again."""
+        for key in ("scale", "offset"):
+            if key in changes:
+                changes[key] = collapsed(fractions(changes[key]))
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def clamped(self) -> bool:
+        return self.floor is not None or self.ceiling is not None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether one scale without offset or clamps says it all."""
+        return self.scale.ndim == 0 and self.offset.ndim == 0 and self.offset.item() == 0 and not self.clamped
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether scale and offset differ along the last axis at most."""
+        return self.scale.ndim <= 1 and self.offset.ndim <= 1
+
+    def affine(self, factor: Any, addend: Any = ZERO) -> Value:
+        """The value times ``factor`` plus ``addend``, both broadcastable; clamps must have been applied."""
+        if self.clamped:
+            raise ValueError("an affine function of a clamped value")
+        f, a = fractions(factor), fractions(addend)
+        return self.but(scale=self.scale * f, offset=self.offset * f + a)
+
+    def clamp(self, floor: Fraction | None, ceiling: Fraction | None) -> Value:
+        """min(max(value, floor), ceiling)."""
+        low, high = self.floor, self.ceiling
+        if floor is not None:
+            low = floor if low is None else max(low, floor)
+            high = high if high is None else max(high, floor)
+        if ceiling is not None:
+            low = low if low is None else min(low, ceiling)
+            high = ceiling if high is None else min(high, ceiling)
+        return self.but(floor=low, ceiling=high)
+
+    def rearranged(self, tensor: str, shape: Sequence[int], move: Callable[[Array], Array]) -> Value:
+        """The value after ``move`` (a reshape, transpose, slice, ...) has been applied to the tensor."""
+        scale, offset = self.scale, self.offset
+        if scale.ndim:
+            scale = move(np.broadcast_to(scale, self.shape))
+        if offset.ndim:
+            offset = move(np.broadcast_to(offset, self.shape))
+        return self.but(tensor=tensor, shape=tuple(shape), scale=scale, offset=offset)
+
+
+def lane_bounds(interval: Interval, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Proven bounds for each lane of a parameter of ``shape`` that broadcasts against the tensor."""
+    rank = interval.low.ndim
+    full = (1,) * (rank - len(shape)) + tuple(shape)
+    axes = tuple(i for i in range(rank) if full[i] == 1)
+    low = interval.low.min(axis=axes, keepdims=True).reshape(shape)
+    high = interval.high.max(axis=axes, keepdims=True).reshape(shape)
+    return np.asarray(low), np.asarray(high)

@@ -1,0 +1,125 @@
+"""What every quantizer twin offers: codes for weights, a rule for activations, its arguments bound by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from qsim.errors import UnsupportedError
+from qsim.numerics import Array
+from qsim.quantizers.parse import Call
+from qsim.quantizers.rules import Rule
+
+AUTO = ("auto", "auto_po2")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Quantized weights: value = codes * scale, exactly.
+
+    codes: int64 in the weights' shape. scale: object array of Fractions, broadcastable against codes.
+    doubtful: an automatic power-of-two scale lies so near a tie that float32 may round it either way.
+    """
+
+    codes: Array
+    scale: Array
+    doubtful: bool = False
+
+
+def fractions_of(values: Any) -> Array:
+    """Numbers to an object array of exact Fractions, same shape."""
+    array = np.asarray(values)
+    flat = [Fraction(v) if isinstance(v, Fraction) else Fraction(v.item()) for v in array.reshape(-1)]
+    result = np.empty(array.size, dtype=object)
+    result[:] = flat
+    return result.reshape(array.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizer(ABC):
+    """A QKeras quantizer by its arguments; the class attribute ``name`` is its name in models.
+
+    Field order is QKeras' own argument order, so that texts with positional arguments bind the same way.
+    """
+
+    name: ClassVar[str]
+    ignored: ClassVar[tuple[str, ...]] = ("var_name", "use_ste", "use_variables", "training")
+    """Arguments that do not act at inference."""
+
+    @classmethod
+    def bind(cls, call: Call) -> Self:
+        """The quantizer that ``call`` describes. Raises UnsupportedError for unknown arguments and bad values."""
+        names = cls.argument_order()
+        if len(call.args) > len(names):
+            raise UnsupportedError(f"{call} has {len(call.args)} positional arguments, {cls.name} takes {len(names)}")
+        given = dict(zip(names, call.args)) | dict(call.kwargs)
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = [k for k in given if k not in known and k not in cls.ignored]
+        if unknown:
+            raise UnsupportedError(
+                f"{cls.name} has the unknown argument{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}",
+                way_out="use the arguments of qkeras-v3's quantizer",
+            )
+        quantizer = cls(**{k: v for k, v in given.items() if k in known})
+        quantizer.check()
+        return quantizer
+
+    @classmethod
+    def argument_order(cls) -> list[str]:
+        """Names in QKeras' positional order."""
+        return [f.name for f in dataclasses.fields(cls)]
+
+    def check(self) -> None:
+        """Raise UnsupportedError where an argument cannot be reproduced exactly."""
+        if getattr(self, "qnoise_factor", 1.0) != 1.0:
+            raise UnsupportedError(
+                f"{self.name} has qnoise_factor={getattr(self, 'qnoise_factor')}, which mixes unquantized values in",
+                way_out="set qnoise_factor to 1.0 before saving the model",
+            )
+
+    def as_kernel(self) -> Self:
+        """The quantizer as a layer with a kernel uses it: QKeras turns alpha=None into 'auto_po2' there."""
+        return self
+
+    @abstractmethod
+    def rule(self) -> Rule:
+        """The rule for activations. Raises UnsupportedError where it depends on the data."""
+
+    @abstractmethod
+    def weights(self, w: Array) -> Weights:
+        """Codes and scales of constant weights (float32, any shape)."""
+
+    def __str__(self) -> str:
+        parts = [
+            f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
+        ]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def fixed_alpha(alpha: Any, name: str) -> Array:
+    """A fixed alpha (None, a number, nested lists) as exact Fractions of its float32 values, which is what QKeras
+    multiplies by; scalar or an array."""
+    if alpha is None:
+        return fractions_of(np.float32(1))
+    values = np.asarray(alpha, dtype=np.float32)
+    if not np.isfinite(values).all() or not values.all():
+        raise UnsupportedError(f"{name} has alpha={alpha!r}, which is zero or not finite")
+    return fractions_of(values)
+
+
+def channel_alpha(alpha: Any, name: str) -> tuple[Fraction, ...]:
+    """A fixed alpha for activations: one factor, or one per channel (last axis)."""
+    if isinstance(alpha, str):
+        raise UnsupportedError(
+            f"{name} has alpha={alpha!r} on an activation: its scale depends on the data of each batch",
+            way_out="give the activation's quantizer a fixed alpha, such as alpha=1",
+        )
+    values = fixed_alpha(alpha, name)
+    if values.size > 1 and values.shape[-1] != values.size:
+        raise UnsupportedError(f"{name} has an alpha of shape {values.shape}, which is not one per channel")
+    return tuple(values.reshape(-1).tolist())

@@ -1,0 +1,146 @@
+"""What a quantizer does to one real value, as exact rules on rational numbers.
+
+Importers turn a rule and the meaning of an integer tensor into integer ops; tests evaluate it as it stands.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from qsim.numerics import Rounding
+from qsim.numerics.nearest import HALF, round_nearest, ties_up
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """code = clip(round(x / step), low, high); the value of a code is code * scale (one factor or one per channel).
+
+    scale differs from step where a quantizer has a fixed ``alpha``.
+    """
+
+    step: Fraction
+    low: int
+    high: int
+    scale: tuple[Fraction, ...]
+    rounding: Rounding = Rounding.RND_CONV
+
+    def code(self, x: Fraction) -> int:
+        return min(max(round_nearest(x / self.step, self.rounding), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The code rises by ``rise`` > 0 at real x >= at (``inclusive``) or x > at."""
+
+    at: Fraction
+    inclusive: bool
+    rise: int
+
+    def reached(self, x: Fraction) -> bool:
+        return x >= self.at if self.inclusive else x > self.at
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A rising staircase: code = base + the rises of all jumps that x has reached; value = code * scale."""
+
+    base: int
+    jumps: tuple[Jump, ...]
+    scale: tuple[Fraction, ...]
+
+    @cached_property
+    def _at(self) -> list[tuple[Fraction, bool]]:
+        return [(j.at, not j.inclusive) for j in self.jumps]
+
+    @cached_property
+    def _codes(self) -> list[int]:
+        codes = [self.base]
+        for jump in self.jumps:
+            codes.append(codes[-1] + jump.rise)
+        return codes
+
+    @property
+    def low(self) -> int:
+        return self.base
+
+    @property
+    def high(self) -> int:
+        return self._codes[-1]
+
+    def code(self, x: Fraction) -> int:
+        # Reached are all jumps at smaller x, and those at x itself that are inclusive: (x, False) sorts first there.
+        return self._codes[bisect.bisect_right(self._at, (x, False))]
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """code = clip(round(x / step), 0, high) for x >= 0, clip(round(x * slope / step), low, 0) below; half-even.
+
+    slope is a power of two. Value = code * step.
+    """
+
+    step: Fraction
+    slope: Fraction
+    low: int
+    high: int
+
+    @property
+    def scale(self) -> tuple[Fraction, ...]:
+        return (self.step,)
+
+    def code(self, x: Fraction) -> int:
+        if x >= 0:
+            return min(round_nearest(x / self.step, Rounding.RND_CONV), self.high)
+        return max(round_nearest(x * self.slope / self.step, Rounding.RND_CONV), self.low)
+
+    def steps(self) -> Steps:
+        """The same as a staircase."""
+        positive = rounded(Fraction(1) / self.step, Fraction(0), 0, self.high)
+        negative = rounded(self.slope / self.step, Fraction(0), self.low, 0)
+        return staircase([positive, negative], self.scale)
+
+
+@dataclass(frozen=True)
+class Function:
+    """Any other elementwise rule: code = of(x), within [low, high]; value = code * scale. Not monotone in general."""
+
+    of: Callable[[Fraction], int]
+    low: int
+    high: int
+    scale: tuple[Fraction, ...]
+
+    def code(self, x: Fraction) -> int:
+        return self.of(x)
+
+
+Rule = Uniform | Leaky | Steps | Function
+
+
+def rounded(factor: Fraction, offset: Fraction, low: int, high: int, unit: int = 1) -> tuple[int, list[Jump]]:
+    """clip(round_half_even(x * factor + offset), low, high) * unit as base and jumps; factor > 0."""
+    jumps = [Jump((k - HALF - offset) / factor, ties_up(k, Rounding.RND_CONV), unit) for k in range(low + 1, high + 1)]
+    return low * unit, jumps
+
+
+def staircase(parts: Iterable[tuple[int, list[Jump]]], scale: tuple[Fraction, ...]) -> Steps:
+    """The sum of several staircases on the same grid."""
+    base, jumps = 0, []
+    for part_base, part_jumps in parts:
+        base += part_base
+        jumps += part_jumps
+    return Steps(base, tuple(sorted(jumps, key=lambda j: (j.at, not j.inclusive))), scale)
+
+
+def clipped(steps: Steps, low: int, high: int) -> Steps:
+    """The staircase clipped to [low, high]."""
+    base, code, jumps = min(max(steps.base, low), high), steps.base, []
+    for jump in steps.jumps:
+        before, code = min(max(code, low), high), code + jump.rise
+        after = min(max(code, low), high)
+        if after > before:
+            jumps.append(Jump(jump.at, jump.inclusive, after - before))
+    return Steps(base, tuple(jumps), steps.scale)
