@@ -71,7 +71,7 @@ def show_layers(graph: Graph) -> None:
             f"{f.weights} x {f.weight_format}" if f.weight_format else "",
             f.accumulator.format if f.accumulator else "",
             f.output.format,
-            quantization_text(f.output.quantization),
+            quantization_text(f.output.quantization)[1:],
             f.constant_bits or "",
             f.multiplications or "",
         )
@@ -87,7 +87,7 @@ def show_graph(graph: Graph) -> None:
     """Name, profile, hash, inputs and outputs."""
     paragraph(f"Model {graph.name}, numeric profile {graph.profile}, graph {graph.hash[:16]}")
     ends = [("input", graph[i.tensor]) for i in graph.inputs] + [("output", graph[o.tensor]) for o in graph.outputs]
-    rows = [(end, t.name, shape(t.shape), t.format, quantization_text(t.quantization)) for end, t in ends]
+    rows = [(end, t.name, shape(t.shape), t.format, quantization_text(t.quantization)[1:]) for end, t in ends]
     table("Inputs and outputs", ("", "tensor", "shape", "codes", "unit"), rows)
 
 

@@ -165,7 +165,7 @@ def _layer_row(f: LayerFacts) -> dict[str, str]:
         "weights": f"{f.weights:,} × {f.weight_format}" if f.weight_format else "",
         "accumulator": str(f.accumulator.format) if f.accumulator else "",
         "output": str(f.output.format),
-        "unit": quantization_text(f.output.quantization),
+        "unit": quantization_text(f.output.quantization)[1:],
         "constants": f"{f.constant_bits:,}" if f.constant_bits else "",
         "multiplications": f"{f.multiplications:,}" if f.multiplications else "",
     }
