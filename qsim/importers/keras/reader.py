@@ -6,7 +6,6 @@ architecture JSON with a weights file in either HDF5 layout. The kind is told by
 
 from __future__ import annotations
 
-import io
 import os
 import zipfile
 from collections.abc import Iterator
@@ -85,19 +84,22 @@ def _read_archive(path: Path) -> KerasModel:
         if config is None:
             raise ModelError(f"{path} is an archive without {_CONFIG}: it is no Keras model.")
         spec = parse_model(parse_json(config, f"{path}, {_CONFIG}"), str(path))
-        with _archived_weights(path, member(_WEIGHTS)) as root:
-            found = read_tree(spec, root, str(path))
+        found = read_tree(spec, _archived_weights(path, member(_WEIGHTS)), str(path))
     return flatten(spec, found, "keras3 archive", str(path))
 
 
-@contextmanager
-def _archived_weights(path: Path, data: bytes | None) -> Iterator[Group]:
+def _archived_weights(path: Path, data: bytes | None) -> Group:
     if data is None:
         raise ModelError(
             f"{path} has no weights: {_WEIGHTS} is missing from it. Save the model with model.save('name.keras')."
         )
-    with open_hdf5(io.BytesIO(data), f"{path}, {_WEIGHTS}") as root:
-        yield root
+    return open_hdf5(data, f"{path}, {_WEIGHTS}")
+
+
+def _open(path: Path) -> Group:
+    with damaged(str(path)):
+        data = path.read_bytes()
+    return open_hdf5(data, str(path))
 
 
 @contextmanager
@@ -137,20 +139,20 @@ def _members(path: Path) -> Iterator[Any]:
 
 
 def _read_hdf5(path: Path) -> KerasModel:
-    with open_hdf5(str(path), str(path)) as root:
-        config = root.text("model_config")
-        if config is None:
-            what = "weights without an architecture" if _is_weights(root) else "no Keras model"
-            raise ModelError(
-                f"{path} holds {what}. Save the whole model with model.save('name.keras'), or give its architecture "
-                "(model.to_json()) as the model and this file as its weights."
-            )
-        spec = parse_model(parse_json(config, f"{path}, model_config"), str(path))
-        group = root.group("model_weights")
-        if group is None:
-            raise ModelError(f"{path} has no weights: the group 'model_weights' is missing from it.")
-        found = read_flat(spec, group, str(path))
-        version = root.text("keras_version") or group.text("keras_version") or "1"
+    root = _open(path)
+    config = root.text("model_config")
+    if config is None:
+        what = "weights without an architecture" if _is_weights(root) else "no Keras model"
+        raise ModelError(
+            f"{path} holds {what}. Save the whole model with model.save('name.keras'), or give its architecture "
+            "(model.to_json()) as the model and this file as its weights."
+        )
+    spec = parse_model(parse_json(config, f"{path}, model_config"), str(path))
+    group = root.group("model_weights")
+    if group is None:
+        raise ModelError(f"{path} has no weights: the group 'model_weights' is missing from it.")
+    found = read_flat(spec, group, str(path))
+    version = root.text("keras_version") or group.text("keras_version") or "1"
     return flatten(spec, found, f"keras{_generation(version)} hdf5", str(path))
 
 
@@ -173,15 +175,15 @@ def _separate_weights(spec: ModelSpec, path: Path) -> Weights:
     if kind == "json":
         raise UsageError(f"{path} is JSON, not a weights file.")
     if kind == "archive":
-        with _members(path) as member, _archived_weights(path, member(_WEIGHTS)) as root:
-            return read_tree(spec, root, str(path))
-    with open_hdf5(str(path), str(path)) as root:
-        if not _is_weights(root):
-            raise ModelError(f"{path} holds no Keras weights: neither 'layer_names' nor a group 'layers'.")
-        inner = root.group("model_weights")
-        if inner is not None or root.texts("layer_names") is not None:
-            return read_flat(spec, inner or root, str(path))
-        return read_tree(spec, root, str(path))
+        with _members(path) as member:
+            return read_tree(spec, _archived_weights(path, member(_WEIGHTS)), str(path))
+    root = _open(path)
+    if not _is_weights(root):
+        raise ModelError(f"{path} holds no Keras weights: neither 'layer_names' nor a group 'layers'.")
+    inner = root.group("model_weights")
+    if inner is not None or root.texts("layer_names") is not None:
+        return read_flat(spec, inner or root, str(path))
+    return read_tree(spec, root, str(path))
 
 
 def _is_weights(root: Group) -> bool:

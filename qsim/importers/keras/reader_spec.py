@@ -327,7 +327,7 @@ def _arguments(value: Any, found: list[Ref], offsets: dict[str, int], what: str,
 
 def _significant(args: Any, kwargs: Any) -> dict[str, Any] | None:
     """The call's arguments where they say more than 'these tensors': anything by keyword, any literal."""
-    stated = {k: v for k, v in kwargs.items() if v is not None and not (k == "training" and v in (False, 0))}
+    stated = {k: v for k, v in kwargs.items() if not _is_none(v) and not (k == "training" and v in (False, 0))}
     flat = list(args)
     if len(flat) == 1 and isinstance(flat[0], (list, dict)) and not _is_tensor(flat[0]):
         flat = list(flat[0].values()) if isinstance(flat[0], dict) else flat[0]
@@ -336,6 +336,11 @@ def _significant(args: Any, kwargs: Any) -> dict[str, Any] | None:
     if not stated and all(_is_tensor(v) for v in flat):
         return None
     return {"args": args, "kwargs": stated}
+
+
+def _is_none(value: Any) -> bool:
+    """None, or nothing but Nones: the masks of several tensors that have none."""
+    return value is None or (isinstance(value, list) and all(_is_none(v) for v in value))
 
 
 def _is_tensor(value: Any) -> bool:

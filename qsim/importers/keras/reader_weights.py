@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.keras.reader_hdf5 import Array, Dataset, Group
+from qsim.importers.keras.reader_hdf5 import Dataset, Group
+from qsim.importers.keras.reader_hdf5_format import Array
 from qsim.importers.keras.reader_spec import LayerSpec, ModelSpec
 from qsim.importers.keras.reader_variables import Shape, Store, Variable, layout
 
@@ -45,6 +46,12 @@ def store_of(layer: LayerSpec, path: str) -> Store | None:
     return layout(layer.class_name, layer.config, layer.input_shape, path)
 
 
+def _in_order(store: Store, named: Iterable[tuple[str, Array]]) -> dict[str, Array]:
+    """The arrays by name, in one order whatever the file's."""
+    arrays = dict(named)
+    return {name: arrays[name] for name, _ in store.flat()}
+
+
 # Keras 3's tree -----------------------------------------------------------------------------------------------------
 
 
@@ -66,7 +73,7 @@ def read_tree(model: ModelSpec, root: Group, where: str, prefix: str = "") -> We
         if layer.nested:
             found.update(_nested_tree(layer.nested, group, where, path))
         elif (store := store_of(layer, path)) is not None:
-            found[path] = dict(_from_groups(store, group, path, where, ""))
+            found[path] = _in_order(store, _from_groups(store, group, path, where, ""))
     if layers is not None:
         spare = [name for name in layers.names() if name not in taken]
         for name in spare:
@@ -88,7 +95,7 @@ def _nested_tree(model: ModelSpec, group: Group | None, where: str, path: str) -
         if layer.nested:
             found.update(_nested_tree(layer.nested, None, where, inner))
         elif (store := store_of(layer, inner)) is not None:
-            found[inner] = dict(_from_groups(store, None, inner, where, ""))
+            found[inner] = _in_order(store, _from_groups(store, None, inner, where, ""))
     return found
 
 
@@ -104,7 +111,7 @@ def _from_groups(store: Store, group: Group | None, layer: str, where: str, pref
             yield from _checked([(prefix + "iteration", _own(store, "iteration"))], [_value(iteration)], layer, where)
     if sorted(names, key=int) != [str(i) for i in range(len(ordered))]:
         raise _count_error(layer, [prefix + v.name for v in ordered], len(names), where)
-    values = []
+    values: list[Value] = []
     for name in sorted(names, key=int):
         data = variables.dataset(name) if variables else None
         if data is None:
@@ -148,9 +155,7 @@ def read_flat(model: ModelSpec, root: Group, where: str) -> Weights:
         for path in group.texts("weight_names") or ():
             data = group.dataset(path)
             if data is None:
-                raise ModelError(
-                    f"{where}: layer {name!r} lists {path!r} but holds no such array. The file is damaged."
-                )
+                raise ModelError(f"{where}: layer {name!r} lists {path!r} but holds no such array: it is damaged.")
             values.append(Value(path, data.shape, data))
         stored[name] = values
     return _assign_model(model, stored, where)
@@ -181,14 +186,16 @@ def assign(layer: LayerSpec, values: Sequence[Value], where: str, prefix: str = 
     path = prefix + layer.name
     if not layer.nested:
         store = store_of(layer, path)
-        return {} if store is None else {path: dict(_assign_leaf(store, values, path, where, layer.trainable))}
+        return (
+            {} if store is None else {path: _in_order(store, _assign_leaf(store, values, path, where, layer.trainable))}
+        )
     leaves = list(_leaves(layer.nested, path + "/", layer.trainable))
     by_name = _split_by_name(leaves, values)
     if by_name is None:
         by_name = _split_by_order(leaves, values, path, where)
     found: Weights = {}
     for leaf, own in zip(leaves, by_name, strict=True):
-        found[leaf.path] = dict(_assign_leaf(leaf.store, own, leaf.path, where, leaf.trainable))
+        found[leaf.path] = _in_order(leaf.store, _assign_leaf(leaf.store, own, leaf.path, where, leaf.trainable))
     return found
 
 
