@@ -97,16 +97,26 @@ def observe(graph: Graph, dump: Mapping[str, Array], samples: int, *, reals: boo
             f"none of the names in the dump ({', '.join(list(dump)[:8])}) is a layer or tensor of the model "
             f"({', '.join(list(graph.tensors)[:8])}, ...)"
         )
+    arrays = {tensor: np.asarray(dump[name]) for name, tensor in names.items()}
+    # Where rows, columns and channels are equal in number the shape does not tell the order: the other tensors do.
+    turned = any(_only_channels_first(graph[tensor].shape, a.shape, samples) for tensor, a in arrays.items())
     found = {
-        tensor: read_array(graph[tensor], np.asarray(dump[name]), samples, reals=reals)
-        for name, tensor in names.items()
+        tensor: read_array(graph[tensor], a, samples, reals=reals, channels_first=turned)
+        for tensor, a in arrays.items()
     }
     return {name: found[name] for name in graph.tensors if name in found}
 
 
-def read_array(tensor: Tensor, array: Array, samples: int, *, reals: bool | None = None) -> Observed:
-    """One array as codes of ``tensor``; see ``observe``."""
-    arranged, notes = _arrange(tensor, array, samples)
+def _only_channels_first(shape: tuple[int, ...], given: tuple[int, ...], samples: int) -> bool:
+    first = (shape[-1], *shape[:-1])
+    return len(shape) > 1 and first != shape and given in ((samples, *first), first)
+
+
+def read_array(
+    tensor: Tensor, array: Array, samples: int, *, reals: bool | None = None, channels_first: bool = False
+) -> Observed:
+    """One array as codes of ``tensor``; see ``observe``. channels_first settles the order where shapes do not."""
+    arranged, notes = _arrange(tensor, array, samples, channels_first)
     if arranged.dtype.kind in "iub":
         return Observed(tensor=tensor.name, codes=arranged.astype(np.int64), notes=notes)
     if not np.isfinite(arranged).all():
@@ -133,17 +143,17 @@ def read_array(tensor: Tensor, array: Array, samples: int, *, reals: bool | None
     )
 
 
-def _arrange(tensor: Tensor, array: Array, samples: int) -> tuple[Array, tuple[str, ...]]:
+def _arrange(tensor: Tensor, array: Array, samples: int, prefer_channels_first: bool) -> tuple[Array, tuple[str, ...]]:
     shape = tensor.shape
     if array.shape == shape and samples == 1:
         array = array[None]
-    if array.shape == (samples, *shape):
+    channels_first = (samples, shape[-1], *shape[:-1])
+    ambiguous = len(shape) > 2 and array.shape == channels_first
+    if array.shape == (samples, *shape) and not (prefer_channels_first and ambiguous):
         return array, ()
-    if len(shape) > 1:
-        channels_first = (samples, shape[-1], *shape[:-1])
-        if array.shape == channels_first or (samples == 1 and array.shape == channels_first[1:]):
-            turned = np.moveaxis(array.reshape(channels_first), 1, -1)
-            return turned, ("turned from channels first (NCHW)",)
+    if len(shape) > 1 and (array.shape == channels_first or (samples == 1 and array.shape == channels_first[1:])):
+        turned = np.moveaxis(array.reshape(channels_first), 1, -1)
+        return turned, ("turned from channels first (NCHW)",)
     if array.size == samples * tensor.size:
         return array.reshape(samples, *shape), (f"reshaped from {array.shape}",)
     raise UsageError(

@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[str, Kernel, str]] = {
     "half up": ("requantize4", rounding(Rounding.RND), "rounding rnd"),
     "truncation": ("requantize2", rounding(Rounding.TRN), "rounding trn"),
     "away from zero": ("requantize9", rounding(Rounding.RND_INF), ""),
-    "half down": ("requantize6", rounding(Rounding.RND_MIN_INF), "rounding rnd_min_inf"),
+    "half down": ("requantize4", rounding(Rounding.RND_MIN_INF), ""),
     "average truncated": ("requantize11", rounding(Rounding.TRN), "rounding trn"),
     "shift right": ("requantize4", shifted(1), "shift +1"),
     "shift left": ("requantize9", shifted(-1), "shift -1"),
@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[str, Kernel, str]] = {
     ),
     "weight bit": ("conv2d3", changed(weights=flipped_weight), "weight bit"),
     "narrow, wrapping": ("conv2d3", narrow(2, Overflow.WRAP), "accumulator wrapping"),
-    "narrow, saturating": ("conv2d8", narrow(2, Overflow.SAT), "accumulator saturating"),
+    "narrow, saturating": ("conv2d3", narrow(3, Overflow.SAT), "accumulator saturating"),
     "residual not aligned": ("add5", changed(shifts=(0, 0)), "alignment missing"),
     "residual sign": ("add5", changed(signs=(1, -1)), "sign"),
     "multiplier narrow": (
