@@ -1,0 +1,71 @@
+/* Definitions shared by every kernel.
+ *
+ * Kernels are generic over their element types. A kernel header is included once for every combination of types
+ * that the model uses; kernels.h sets the QSIM_... parameters before each inclusion and the kernel header clears them.
+ * Every kernel is static: two models can be linked into one program.
+ */
+#ifndef QSIM_COMMON_H
+#define QSIM_COMMON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Names made of the QSIM_NAME that kernels.h sets before it includes a kernel. */
+#define QSIM_JOIN_EXPANDED(a, b) a##b
+#define QSIM_JOIN(a, b) QSIM_JOIN_EXPANDED(a, b)
+#define QSIM_PARAMS QSIM_JOIN(QSIM_NAME, _params)
+#define QSIM_ONE QSIM_JOIN(QSIM_NAME, _one)
+
+/* Accumulators that live at once, on the stack, in kernels and fused layers that add up a row of channels. */
+#define QSIM_BLOCK 64
+
+/* The highest rank of the tensors that the data-moving kernels walk through. */
+#define QSIM_MAX_RANK 8
+
+/* Right shifts of negative numbers must be arithmetic, as on every compiler for every current target. */
+typedef char qsim_requires_arithmetic_shift[((-1) >> 1) == -1 ? 1 : -1];
+
+static inline int32_t qsim_min_i32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int32_t qsim_max_i32(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int64_t qsim_min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t qsim_max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int32_t qsim_sum_i32(int32_t a, int32_t b)
+{
+    return a + b;
+}
+
+static inline int64_t qsim_sum_i64(int64_t a, int64_t b)
+{
+    return a + b;
+}
+
+/* Window arithmetic: of the taps start, start + step, ..., ``taps`` in all, those inside 0 ... size - 1 are the taps
+ * qsim_first_tap ... qsim_end_tap - 1 (none, if the end does not exceed the first). step > 0.
+ */
+static inline int32_t qsim_first_tap(int32_t start, int32_t step)
+{
+    return start >= 0 ? 0 : (step - 1 - start) / step;
+}
+
+static inline int32_t qsim_end_tap(int32_t start, int32_t step, int32_t size, int32_t taps)
+{
+    return start >= size ? 0 : qsim_min_i32(taps, (size - start + step - 1) / step);
+}
+
+#endif
