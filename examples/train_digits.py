@@ -5,7 +5,7 @@
 Data: scikit-learn's handwritten digits (1,797 images of 8x8 pixels, values 0..16; it comes with the package). 500 of
 them, chosen with a fixed seed and in equal shares per digit, are never trained on: they are the test set of qsim.
 
-Network: every layer quantized, 2,482 weights, 83 thousand multiplications per image. The residual ``Add`` joins an
+Network: every layer quantized, 2,482 parameters, 83 thousand multiplications per image. The residual ``Add`` joins an
 unsigned and a signed branch of different ranges, and the average pooling has a 3x3 window, so that 1/9 is no power of
 two and its quantized inverse matters.
 
@@ -159,7 +159,7 @@ def main() -> int:
     clean = network()  # without the optimizer's state, which would be stored otherwise
     clean.set_weights(model.get_weights())
     arrays = record(clean, test_x, test_y)
-    print(f"test accuracy of the quantized network: {arrays['accuracy']:.4f} ({clean.count_params()} weights)")
+    print(f"test accuracy of the quantized network: {arrays['accuracy']:.4f} ({clean.count_params()} parameters)")
     if arrays["accuracy"] < 0.96:
         print("below 96 %: nothing is written", file=sys.stderr)
         return 1

@@ -35,14 +35,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 @click.version_option(qsim.__version__, prog_name="qsim")
 @click.option("--debug", is_flag=True, help="Show Python's traceback of an error too.")
 def cli(debug: bool) -> None:
-    """Run quantized neural networks bit for bit as hardware will, and emit C, HLS C++ and SystemVerilog that are proven to give
-    the same integers."""
+    """Run quantized neural networks bit for bit as hardware will, and emit C, HLS C++ and SystemVerilog that are built,
+    run and compared: the same integers in every element of every layer."""
 
 
 def model_options(command: Command) -> Command:
     """MODEL and what its import may need."""
     for decorate in (
-        click.option("--profile", metavar="NAME", help="Numeric profile of the import (qkeras, tflm, litert-ref, ...)."),
+        click.option("--profile", metavar="NAME", help="Numeric profile (qkeras, tflm, litert-ref, ...)."),
         click.option(
             "--input-format",
             metavar="FORMAT",
@@ -70,7 +70,7 @@ def _load(model: str, weights: str | None, input_format: str | None, profile: st
     return load(model, weights=weights, input_format=input_format, profile=profile)
 
 
-@cli.command()
+@cli.command(short_help="The whole way on a bundled trained model.")
 @click.option("-o", "--out", default="qsim-demo", show_default=True, metavar="DIR", help="Folder for files and report.")
 @target_option
 @click.option("--images", type=click.IntRange(1), metavar="N", help="Run the targets on the first N test images only.")
@@ -95,14 +95,14 @@ def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
     return 0 if result.verification.ok else 1
 
 
-@cli.command("compile")
+@cli.command("compile", short_help="Emit a model; --verify builds and runs it.")
 @model_options
 @click.option("-o", "--out", required=True, metavar="DIR", help="Output folder; each target gets a folder in it.")
 @target_option
 @click.option("--verify", "check", is_flag=True, help="Build and run what was emitted; compare with the simulator.")
 @click.option("--input", "input_file", metavar="FILE", help="Samples for --verify (.npy, .npz): real values.")
 @click.option("--codes", is_flag=True, help="--input holds integer codes.")
-@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Generated samples for --verify.")
+@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Samples without --input.")
 def compile_command(
     model: str,
     weights: str | None,
@@ -140,7 +140,7 @@ def compile_command(
     return 0 if report.ok else 1
 
 
-@cli.command()
+@cli.command(short_help="Run a model on samples, bit for bit.")
 @model_options
 @click.option("--input", "input_file", required=True, metavar="FILE", help="Samples (.npy, .npz), batch first.")
 @click.option("-o", "--out", metavar="FILE", help="Write the results there (.npy, .npz) and print only their shape.")
@@ -169,7 +169,7 @@ def run(
     return 0
 
 
-@cli.command()
+@cli.command(short_help="Show a model as integer layers.")
 @model_options
 @click.option("--text", is_flag=True, help="Print the integer graph, every operation with its attributes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the integer graph as JSON, weights included.")
@@ -190,7 +190,7 @@ def inspect(
     return 0
 
 
-@cli.command()
+@cli.command(short_help="Say what a model needs and what is unsupported.")
 @model_options
 def doctor(model: str, weights: str | None, input_format: str | None, profile: str | None) -> int:
     """Say what MODEL needs and what is unsupported, before anything is built."""

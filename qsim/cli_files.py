@@ -20,6 +20,9 @@ def read_arrays(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}; arrays come as .npy (one input) or .npz (one array per input)")
+    with path.open("rb") as file:
+        if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+            raise UsageError(f"{path} is neither a .npy nor an .npz file")
     try:
         loaded = np.load(path, allow_pickle=False)
         return {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else loaded

@@ -10,8 +10,9 @@ from qsim.debug.report import TARGET_NAMES
 from qsim.emit import TARGETS, files
 from qsim.errors import QsimError, ToolMissingError
 from qsim.importers import load
+from qsim.importers.tflite import survey
 from qsim.ir import Graph, quantization_text
-from qsim.verify import missing_tools
+from qsim.verify.tools import missing_tools
 
 Level = Literal["ok", "note", "missing", "unsupported"]
 
@@ -39,8 +40,21 @@ def examine(
     except QsimError as error:
         if error.exit_code == 2:
             raise
-        return [Finding("import", "unsupported", str(error))]
+        return [Finding("import", "unsupported", str(error)), *_survey(model, profile)]
     return [*_model(graph), *(f for target in TARGETS for f in _target(graph, target))]
+
+
+def _survey(model: str, profile: str | None) -> list[Finding]:
+    """Operator by operator, what a .tflite file holds; nothing for other files and for broken ones."""
+    if not model.lower().endswith(".tflite"):
+        return []
+    try:
+        entries = survey(model, profile)
+    except QsimError:
+        return []
+    return [
+        Finding(f"{e.occurrences} x {e.name}", "ok" if e.supported else "unsupported", e.reason) for e in entries
+    ]
 
 
 def _model(graph: Graph) -> list[Finding]:
@@ -55,8 +69,8 @@ def _model(graph: Graph) -> list[Finding]:
     ]
     for entry in graph.inputs:
         tensor = graph[entry.tensor]
-        unit = quantization_text(tensor.quantization)
-        found.append(Finding(f"input {tensor.name}", "ok", f"{tensor.format} codes {unit} in [{entry.low}, {entry.high}]"))
+        text = f"{tensor.format} codes {quantization_text(tensor.quantization)} in [{entry.low}, {entry.high}]"
+        found.append(Finding(f"input {tensor.name}", "ok", text))
     widest = max((f.accumulator for f in facts if f.accumulator), key=lambda t: t.format.width, default=None)
     if widest is not None:
         found.append(Finding("accumulators", "ok", f"at most {widest.format.width} bits ({widest.name})"))

@@ -16,7 +16,7 @@ from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.verify import Report, verify
+from qsim.verify import Report, TargetResult, verify
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
@@ -85,7 +85,7 @@ def run(
         _accuracy("Keras", record.predictions, record.labels, "recorded at training"),
         _accuracy("Simulator", answers, record.labels),
     ]
-    results = []
+    results: list[TargetResult] = []
     for target in dict.fromkeys(targets):
         progress(f"{target}: writing files to {out / target}")
         emit(graph, target, out / target)

@@ -44,8 +44,6 @@ def content(graph: Graph, change: str | None = None) -> Content:
 class Balance(html.parser.HTMLParser):
     """Fails on a tag that is not closed in order; collects ids and references."""
 
-    VOID = ("meta", "rect", "path", "br", "link")
-
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
@@ -53,6 +51,11 @@ class Balance(html.parser.HTMLParser):
         self.references: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name == "id":
                 self.ids.append(str(value))
@@ -60,8 +63,6 @@ class Balance(html.parser.HTMLParser):
                 self.references.append(str(value))
             if name == "aria-labelledby":
                 self.references.append(f"#{value}")
-        if tag not in self.VOID:
-            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

@@ -1,0 +1,29 @@
+"""The cost of a verified network: what is counted on the graph, and what the targets' runs measured."""
+
+from __future__ import annotations
+
+from qsim.analysis.layers import layer_facts
+from qsim.debug.report import TARGET_NAMES, Figure
+from qsim.ir import Graph
+from qsim.verify.report import Report
+
+
+def figures(graph: Graph, report: Report) -> list[Figure]:
+    """Figures by group: the network first, then each target in the report's order."""
+    facts = layer_facts(graph)
+    widest = max((f.accumulator.format.width for f in facts if f.accumulator), default=0)
+    bits = sum(f.constant_bits for f in facts)
+    found = [
+        Figure(group="Network", name="weights", value=f"{sum(f.weights for f in facts):,}"),
+        Figure(group="Network", name="constants at their least widths", value=f"{-(-bits // 8):,} bytes"),
+        Figure(group="Network", name="multiplications per image", value=f"{sum(f.multiplications for f in facts):,}"),
+        Figure(group="Network", name="widest accumulator", value=f"{widest} bits"),
+    ]
+    for result in report.results:
+        group = TARGET_NAMES[result.target]
+        found += [Figure(group=group, name=name, value=_text(value)) for name, value in result.facts.items()]
+    return found
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
