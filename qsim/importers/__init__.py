@@ -33,16 +33,17 @@ def load(
                 raise UsageError("a .tflite file holds its weights and input format itself; give neither.")
             from qsim.importers.tflite import load_tflite
 
-            return load_tflite(source, profile=profile)
+            return load_tflite(os.fspath(source), profile=profile)
         from qsim.importers.keras.reader import read
 
         model = read(source, weights)
     elif hasattr(source, "layers") and hasattr(source, "get_config"):
         if weights is not None:
             raise UsageError("a Keras model in memory has its weights already; 'weights' goes with a .json file.")
+        from qsim.importers.keras.lower_live import with_live_quantizers
         from qsim.importers.keras.reader import from_memory
 
-        model = from_memory(source)
+        model = with_live_quantizers(from_memory(source), source)
     else:
         raise UsageError(f"cannot load {type(source).__name__}: give the path of a model file or a Keras model.")
     if profile not in (None, *KERAS_PROFILES):

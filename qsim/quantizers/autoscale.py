@@ -1,8 +1,8 @@
 """Data-derived weight scales ('auto', 'auto_po2') of QKeras, recomputed in numpy.
 
 The rule is QKeras' ``_get_least_squares_scale``: scale = mean(x*q) / (mean(q*q) + epsilon) over all axes but the
-scale axis, and for 'auto_po2' 2 ** round(log2(scale + epsilon)). Codes are found in float32, as QKeras does; the means
-are taken in float64 and rounded once, because float32 sums depend on the order in which a device adds.
+scale axis, and for 'auto_po2' 2 ** round(log2(scale + epsilon)). Every step is a float32 operation, as in QKeras, but the
+means: a float32 sum depends on the order in which a device adds, so they are taken in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def least_squares(
         qx, qq = group_mean(x64 * q64, scale_axis, per_scale), group_mean(q64 * q64, scale_axis, per_scale)
     else:
         qx, qq = x64 * q64, q64 * q64
-    scale = (qx / (qq + np.float64(np.float32(EPSILON)))).astype(np.float32)
+    scale = qx.astype(np.float32) / (qq.astype(np.float32) + np.float32(EPSILON))
     if not po2:
         return scale, False
     scale, doubt = power_of_two(scale)

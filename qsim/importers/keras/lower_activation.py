@@ -30,16 +30,15 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any) -> Value:
     ReLUs stay pending, as clamps; quantizers make the node's tensor; a final softmax, sigmoid or tanh becomes the
     output's boundary. Raises UnsupportedError for everything else.
     """
-    value = value.but(layer=node.name)
     call = parse(source)
     if call is None or call.name in IDENTITY:
-        return value
+        return value.but(layer=node.name)
     if call.name in QUANTIZERS:
         twin = quantizer(call)
         assert twin is not None
         return ctx.quantize(value, twin.rule(), node)
     if call.name in ("relu", "relu6", "ReLU"):
-        return _relu(value, call)
+        return _relu(value.but(layer=node.name), call)
     if call.name in BOUNDARY:
         return _boundary(ctx, node, value, call.name)
     raise UnsupportedError(f"the activation {call} is not supported", way_out=QUANTIZE_FIRST)

@@ -220,17 +220,19 @@ def _requantize_fields(parts: Parts, low: int, high: int, rounding: Rounding) ->
 
 
 def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) -> Value:
-    if value.scale.ndim or not is_power_of_two(value.scale.item()) or distinct(value.offset) != [ZERO]:
+    """Both branches as exact multipliers and shifts where code zero is real zero and scales are dyadic; else steps."""
+    branches = []
+    if distinct(value.offset) == [ZERO] and all(s > 0 for s in distinct(value.scale)):
+        for slope in (Fraction(1), rule.slope):
+            factor = np.asarray(value.scale * (slope / rule.step), dtype=object)
+            parts = _plain(factor, np.asarray(value.offset * factor))
+            if parts is not None and _odd_bits(factor) <= PLAIN_MULTIPLIER_BITS:
+                branches.append(parts)
+    if len(branches) < 2 or not all(_fits(p, b.tensor(value.tensor).range) for p in branches):
         return _steps(b, value, rule.steps(), layer, name)
     low, high = code_limits(value, rule)
-    positive, negative = (
-        _plain(np.asarray(value.scale * slope / rule.step), np.asarray(value.offset)) for slope in (1, rule.slope)
-    )
-    assert positive is not None and negative is not None
-    if not all(_fits(p, b.tensor(value.tensor).range) for p in (positive, negative)):
-        return _steps(b, value, rule.steps(), layer, name)
-    fields = _requantize_fields(positive, low, high, Rounding.RND_CONV)
-    fields["negative"] = _requantize_fields(negative, low, high, Rounding.RND_CONV)["rescale"]
+    fields = _requantize_fields(branches[0], low, high, Rounding.RND_CONV)
+    fields["negative"] = _requantize_fields(branches[1], low, high, Rounding.RND_CONV)["rescale"]
     quantized = _rule_quantization(value, rule.scale, layer)
     tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields)
     return _result(value, tensor, layer, rule.scale)
@@ -357,7 +359,7 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False) 
             way_out=WAY_OUT_GRID,
         )
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
-    corners = [v for x in (lows, highs) for v in (x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()]
+    corners = [v for x in (lows, highs) for v in np.asarray(x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()]
     low, high = min(corners), max(corners)
     if value.floor is not None:
         low, high = max(low, int(value.floor / grid)), max(high, int(value.floor / grid))

@@ -1,0 +1,244 @@
+"""A live (Q)Keras model evaluated layer by layer in float64, for comparison where float32 rounds.
+
+Weights come from the model's own quantizers as Keras runs them; convolutions, products and pools are TensorFlow's in
+float64; activation quantizers are QKeras' formulas in float64 numpy. Nothing of qsim takes part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def evaluate(model, x):
+    """{layer name: float64 output} for a Functional or Sequential model without shared layers."""
+    batch = x if isinstance(x, dict) else {model.inputs[0].name: x}
+    values, outputs = {}, {}
+    for tensor in model.inputs:
+        values[id(tensor)] = np.asarray(batch[tensor.name], dtype=np.float64)
+        outputs[tensor._keras_history.operation.name] = values[id(tensor)]
+    for layer in model.layers:
+        if type(layer).__name__ == "InputLayer":
+            continue
+        node = layer._inbound_nodes[-1] if len(layer._inbound_nodes) == 1 else _node_of(layer, values)
+        inputs = [values[id(t)] for t in node.input_tensors]
+        result = run(layer, inputs)
+        values[id(node.outputs[0])] = outputs[layer.name] = result
+    return outputs
+
+
+def _node_of(layer, values):
+    # A Sequential model keeps the nodes of its rebuilds; the one in use reads tensors that this model made.
+    return next(n for n in layer._inbound_nodes if all(id(t) in values for t in n.input_tensors))
+
+
+def run(layer, inputs):
+    name = type(layer).__name__
+    return RUN[name](layer, inputs[0] if len(inputs) == 1 else inputs)
+
+
+def constant(quantizer, variable):
+    """The exact float64 values of a quantized weight, from Keras' own float32 run of the quantizer."""
+    raw = np.asarray(variable, dtype=np.float32)
+    if quantizer is None:
+        return raw.astype(np.float64)
+    quantized = np.asarray(quantizer(tf.constant(raw)), dtype=np.float64)
+    alpha = getattr(quantizer, "alpha", None)
+    if alpha is None:
+        return quantized
+    # The straight-through sum x + (q - x) is off by an ulp for scales that are no powers of two: round to the grid.
+    step = np.asarray(quantizer.scale, dtype=np.float64)
+    if hasattr(quantizer, "integer") and quantizer.bits - quantizer.keep_negative > 0:
+        step = step * 2.0 ** (quantizer.integer - (quantizer.bits - quantizer.keep_negative))
+    codes = np.rint(quantized / np.where(step == 0, 1, step))
+    if alpha == "auto" and not hasattr(quantizer, "integer"):
+        step = least_squares(raw, codes, step)
+    np.testing.assert_allclose(codes * step, quantized, rtol=1e-4, atol=1e-5 * np.abs(quantized).max(initial=1e-30))
+    return codes * step
+
+
+def least_squares(x, codes, keras_scale):
+    """Keras' scale = mean(x * q) / (mean(q * q) + epsilon), with the float32 sum, whose order is the device's, replaced
+    by the rounded exact one; it must agree with Keras' own to the last bits."""
+    axes = tuple(range(x.ndim - 1)) if x.ndim > 1 else ()
+    qx = (x.astype(np.float64) * codes).mean(axis=axes, keepdims=x.ndim > 1).astype(np.float32)
+    qq = (codes * codes).mean(axis=axes, keepdims=x.ndim > 1).astype(np.float32)
+    scale = (qx / (qq + np.float32(1e-7))).astype(np.float64)
+    np.testing.assert_allclose(scale, keras_scale, rtol=4e-7)
+    return scale
+
+
+def activation(function, x):
+    if function is None:
+        return x
+    name = getattr(function, "__name__", type(function).__name__)
+    return ACTIVATIONS[name](function, x)
+
+
+def quantized_bits(q, x):
+    ub = q.bits - q.keep_negative
+    alpha = 1.0 if q.alpha is None else np.asarray(q.alpha, dtype=np.float32).astype(np.float64)
+    if ub == 0:
+        sign = np.where(x >= 0, 1.0, -1.0)
+        return alpha * (sign if q.keep_negative else (sign + 1) / 2)
+    m, m_i = 2.0**ub, 2.0**q.integer
+    return alpha * m_i * np.clip(np.rint(x * m / m_i), q.keep_negative * (-m + q.symmetric), m - 1) / m
+
+
+def quantized_relu(q, x):
+    n = q.bits - (q.negative_slope != 0.0)
+    m, m_i = 2.0**n, 2.0**q.integer
+    if q.use_sigmoid:
+        p = np.clip(0.5 * (x / m_i) + 0.5, 0, 1) * m
+        y = m_i * np.clip(2.0 * (np.rint(p) / m) - 1.0, 0.0, 1.0 - 1.0 / m)
+        if q.negative_slope > 0:
+            f = 1 / (q.negative_slope * m)
+            y = y + m_i * q.negative_slope * np.clip(2.0 * (np.rint(p * q.negative_slope) * f) - 1.0, -1.0, 0.0)
+    else:
+        p = x * m / m_i
+        y = m_i * np.clip(np.rint(p) / m, 0.0, 1.0 - 1.0 / m)
+        if q.negative_slope > 0:
+            f = 1 / (q.negative_slope * m)
+            y = y + m_i * q.negative_slope * np.clip(np.rint(p * q.negative_slope) * f, -1.0, 0.0)
+    if q.relu_upper_bound and not q.is_quantized_clip:
+        y = np.minimum(y, float(np.float32(q.relu_upper_bound)))
+    return y
+
+
+def fixed_scale(q):
+    return 1.0 if q.alpha is None else np.asarray(q.alpha, dtype=np.float32).astype(np.float64)
+
+
+def binary(q, x):
+    sign = np.where(x >= 0, 1.0, -1.0)
+    return fixed_scale(q) * ((sign + 1) / 2 if q.use_01 else sign)
+
+
+def ternary(q, x):
+    threshold = float(np.float32(0.33 if q.threshold is None else q.threshold))
+    return fixed_scale(q) * np.where(np.abs(x) >= threshold, np.sign(x), 0.0)
+
+
+ACTIVATIONS = {
+    "linear": lambda f, x: x,
+    "relu": lambda f, x: np.maximum(x, 0),
+    "softmax": lambda f, x: np.asarray(tf.nn.softmax(tf.constant(x))),
+    "quantized_bits": quantized_bits,
+    "quantized_relu": quantized_relu,
+    "binary": binary,
+    "ternary": ternary,
+}
+
+
+def _quantizer(layer, name):
+    return getattr(layer, f"{name}_quantizer_internal", None) if getattr(layer, f"{name}_quantizer", None) else None
+
+
+def _finish(layer, y):
+    if getattr(layer, "use_bias", False):
+        y = y + constant(_quantizer(layer, "bias"), layer.bias)
+    return activation(layer.activation, y)
+
+
+def dense(layer, x):
+    return _finish(layer, x @ constant(_quantizer(layer, "kernel"), layer.kernel))
+
+
+def conv2d(layer, x):
+    kernel = constant(_quantizer(layer, "kernel"), layer.kernel)
+    if getattr(layer, "_mask", None) is not None:
+        kernel = kernel * np.asarray(layer._mask, dtype=np.float64)
+    groups = np.split(x, layer.groups, axis=-1)
+    kernels = np.split(kernel, layer.groups, axis=-1)
+    parts = [
+        np.asarray(tf.nn.conv2d(g, k, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate))
+        for g, k in zip(groups, kernels)
+    ]
+    return _finish(layer, np.concatenate(parts, axis=-1))
+
+
+def depthwise_conv2d(layer, x):
+    variable = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+    kernel = constant(_quantizer(layer, "depthwise"), variable)
+    # One input channel at a time: TensorFlow's depthwise kernel wants equal strides, conv2d does not.
+    parts = [
+        np.asarray(
+            tf.nn.conv2d(
+                x[..., c : c + 1], kernel[:, :, c : c + 1], layer.strides, layer.padding.upper(), dilations=layer.dilation_rate
+            )
+        )
+        for c in range(x.shape[-1])
+    ]
+    return _finish(layer, np.concatenate(parts, axis=-1))
+
+
+def max_pooling2d(layer, x):
+    return np.asarray(tf.nn.max_pool2d(x, layer.pool_size, layer.strides, layer.padding.upper()))
+
+
+def average_pooling2d(layer, x):
+    """Sums and counts by convolution with ones, then one division: exact where TensorFlow's own division is."""
+    ones = np.ones((*layer.pool_size, 1, 1))
+    pooled = [
+        np.asarray(tf.nn.conv2d(x[..., c : c + 1], ones, layer.strides, layer.padding.upper())) for c in range(x.shape[-1])
+    ]
+    count = np.asarray(tf.nn.conv2d(np.ones((1, *x.shape[1:3], 1)), ones, layer.strides, layer.padding.upper()))
+    return np.concatenate(pooled, axis=-1), count
+
+
+def q_average_pooling2d(layer, x):
+    total, count = average_pooling2d(layer, x)
+    if layer.average_quantizer:
+        area = int(np.prod(layer.pool_size))
+        factor = float(np.asarray(layer.average_quantizer_internal(tf.constant(1.0 / area, dtype=tf.float32))))
+        y = total * area / count * factor
+    else:
+        y = total / count
+    return activation(layer.activation, y)
+
+
+def q_global_average_pooling2d(layer, x):
+    total, area = x.sum(axis=(1, 2), keepdims=layer.keepdims), x.shape[1] * x.shape[2]
+    if getattr(layer, "average_quantizer", None):
+        y = total * float(np.asarray(layer.average_quantizer_internal(tf.constant(1.0 / area, dtype=tf.float32))))
+    else:
+        y = total / area
+    return activation(getattr(layer, "activation", None), y)
+
+
+def zero_padding2d(layer, x):
+    return np.pad(x, ((0, 0), *layer.padding, (0, 0)))
+
+
+def batch_normalization(layer, x):
+    variance, mean = (np.asarray(v, dtype=np.float64) for v in (layer.moving_variance, layer.moving_mean))
+    gamma = np.asarray(layer.gamma, dtype=np.float64) if layer.scale else 1.0
+    beta = np.asarray(layer.beta, dtype=np.float64) if layer.center else 0.0
+    inverse = gamma / np.sqrt(variance + layer.epsilon)
+    return x * inverse + (beta - mean * inverse)
+
+
+def average(layer, x):
+    total, count = average_pooling2d(layer, x)
+    return total / count
+
+
+RUN = {
+    "QDense": dense,
+    "QConv2D": conv2d,
+    "QDepthwiseConv2D": depthwise_conv2d,
+    "QActivation": lambda layer, x: activation(layer.activation, x),
+    "Activation": lambda layer, x: activation(layer.activation, x),
+    "MaxPooling2D": max_pooling2d,
+    "AveragePooling2D": average,
+    "QAveragePooling2D": q_average_pooling2d,
+    "GlobalAveragePooling2D": q_global_average_pooling2d,
+    "QGlobalAveragePooling2D": q_global_average_pooling2d,
+    "Flatten": lambda layer, x: x.reshape(len(x), -1),
+    "Reshape": lambda layer, x: x.reshape(len(x), *layer.target_shape),
+    "Dropout": lambda layer, x: x,
+    "ZeroPadding2D": zero_padding2d,
+    "BatchNormalization": batch_normalization,
+    "Add": lambda layer, x: sum(x[1:], x[0]),
+    "Concatenate": lambda layer, x: np.concatenate(x, axis=layer.axis),
+}
