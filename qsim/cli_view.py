@@ -42,12 +42,13 @@ def paragraph(text: str, *, err: bool = False) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
     """Print a table; ``right`` are the columns of numbers. Cells are text, never markup."""
-    drawn = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, name in enumerate(columns):
         drawn.add_column(Text(name), justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     out = console()
+    out.print(Text(f"\n{title}\n", style="bold"))
     out.print(drawn)
 
 
@@ -111,6 +112,8 @@ def results(values: Array | Mapping[str, Array], *, codes: bool, full: bool) -> 
 
 def show_notes(graph: Graph) -> None:
     """The sentences that a user must read."""
+    if graph.notes:
+        click.echo()
     for note in graph.notes:
         paragraph(f"Note: {note}")
 
@@ -123,6 +126,7 @@ def show_verification(report: Report) -> None:
         for name in report.graph.tensors
     ]
     table("Codes that differ from the simulator's", columns, rows, right=range(1, len(columns)))
+    click.echo()
     for result in report.results:
         total = result.samples * sum(report.graph[name].size for name in result.tensors)
         verdict = "equal" if result.ok else "DIFFERENT"

@@ -21,9 +21,17 @@ def figures(graph: Graph, report: Report) -> list[Figure]:
     ]
     for result in report.results:
         group = TARGET_NAMES[result.target]
-        found += [Figure(group=group, name=name, value=_text(value)) for name, value in result.facts.items()]
+        found += [_fact(group, name, value) for name, value in result.facts.items()]
     return found
 
 
-def _text(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+_NAMES = {
+    "rom_bytes": ("ROM: weights and tables", " bytes"),
+    "ram_bytes": ("RAM: arena and stack", " bytes"),
+}
+"""Names that runners give their facts -> (words, unit); other names are shown as they are, without underscores."""
+
+
+def _fact(group: str, name: str, value: object) -> Figure:
+    words, unit = _NAMES.get(name, (name.replace("_", " "), ""))
+    return Figure(group=group, name=words, value=(f"{value:,}" if isinstance(value, int) else str(value)) + unit)
