@@ -6,11 +6,12 @@ from typing import Any
 
 from qsim.errors import UnsupportedError
 from qsim.quantizers.base import Quantizer, Weights
+from qsim.quantizers.blueoil_numpy import BLUEOIL
 from qsim.quantizers.parse import Call, parse
 from qsim.quantizers.qkeras import Binary, QuantizedBits, QuantizedRelu, Ternary
 from qsim.quantizers.rules import Function, Jump, Leaky, Rule, Steps, Uniform
 
-QUANTIZERS: dict[str, type[Quantizer]] = {q.name: q for q in (QuantizedBits, QuantizedRelu, Binary, Ternary)}
+QUANTIZERS: dict[str, type[Quantizer]] = {q.name: q for q in (QuantizedBits, QuantizedRelu, Binary, Ternary, *BLUEOIL)}
 """Name in models -> twin."""
 
 

@@ -107,7 +107,7 @@ class LinearMidTreadHalf(Quantizer):
     def step(self) -> Fraction:
         """The real value of one code: max_value as a number of the dtype, over 2**bit - 1."""
         top = Fraction(float(np.dtype(self.dtype).type(self.max_value)))
-        return top / (2 ** int(self.bit) - 1)
+        return top / ((1 << int(self.bit)) - 1)
 
     def rule(self) -> Rule:
         return Uniform(self.step, 0, 2 ** int(self.bit) - 1, (self.step,), Rounding.RND)
