@@ -1,8 +1,8 @@
 """Numbers that somebody else's run left, as codes of the graph's tensors.
 
-Names are matched exactly, then as identifiers (emitted C, HLS and RTL names), then as a layer name, which stands for
-that layer's last tensor. Floats become codes by the tensor's own scale; what lies off the grid is kept and judged.
-Channels-first arrays are turned where only that order fits the shape.
+Names are matched exactly, then as identifiers (emitted C, HLS and RTL names). A layer's output is the tensor of its
+name; ``conv.acc`` is an accumulator inside, which no framework shows. Floats become codes by the tensor's own scale;
+what lies off the grid is kept and judged. Channels-first arrays are turned where only that order fits the shape.
 """
 
 from __future__ import annotations
@@ -65,15 +65,11 @@ def match_names(graph: Graph, names: list[str]) -> dict[str, str]:
     """Given name -> tensor name, for every name that means a tensor of the graph. Later aliases of a tensor that is
     already matched by a better rule are dropped."""
     by_identifier = {ident.lower(): name for name, ident in identifiers(graph).items()}
-    by_layer = {op.layer: op.output for op in graph.ops}
-    by_layer_identifier = {identifier(layer).lower(): name for layer, name in by_layer.items()}
     matched: dict[str, str] = {}
     taken: dict[str, None] = {}
     rules = (
         lambda n: n if n in graph.tensors else None,
-        lambda n: by_layer.get(n),
         lambda n: by_identifier.get(identifier(n).lower()),
-        lambda n: by_layer_identifier.get(identifier(n).lower()),
     )
     for rule in rules:
         for name in names:
