@@ -144,7 +144,7 @@ def _network(graph: Graph, facts: Sequence[LayerFacts]) -> dict[str, Any]:
                 "y": b.y,
                 "width": layout.BOX_WIDTH,
                 "height": layout.BOX_HEIGHT,
-                "title": _clip(lines[b.name][0]),
+                "title": clip(lines[b.name][0], 24),
                 "text": lines[b.name][1],
                 "kind": "input" if b.name.startswith("in:") else "weights" if b.name in heavy else "plain",
             }
@@ -153,7 +153,8 @@ def _network(graph: Graph, facts: Sequence[LayerFacts]) -> dict[str, Any]:
     }
 
 
-def _clip(text: str, length: int = 24) -> str:
+def clip(text: str, length: int) -> str:
+    """``text``, cut to ``length`` characters with an ellipsis as the last one."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -250,4 +251,4 @@ def _confusion(matrix: Array | None) -> dict[str, Any] | None:
     return {"rows": rows, "classes": list(range(len(rows)))}
 
 
-__all__ = ["TARGET_NAMES", "Accuracy", "Content", "Figure", "confusion_matrix", "html", "observe"]
+__all__ = ["TARGET_NAMES", "Accuracy", "Content", "Figure", "clip", "confusion_matrix", "html", "observe"]
