@@ -340,7 +340,8 @@ def _significant(args: Any, kwargs: Any) -> dict[str, Any] | None:
 
 def _is_none(value: Any) -> bool:
     """None, or nothing but Nones: the masks of several tensors that have none."""
-    return value is None or (isinstance(value, list) and all(_is_none(v) for v in value))
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return inner is None or (isinstance(inner, list) and all(_is_none(v) for v in inner))
 
 
 def _is_tensor(value: Any) -> bool:
