@@ -21,8 +21,6 @@ from qsim.verify.report import Report
 
 PIPE_WIDTH = 160
 """Columns where the output is no terminal: wide enough that no table wraps."""
-NAME_WIDTH = 32
-"""Longer names of layers and tensors are cut in tables; ``inspect --text`` has them whole."""
 
 
 def console() -> Console:
@@ -68,7 +66,7 @@ def show_layers(graph: Graph) -> None:
     facts = layer_facts(graph)
     rows: list[Sequence[object]] = [
         (
-            clip(f.layer, NAME_WIDTH),
+            clip(f.layer),
             " + ".join(f.operations),
             shape(f.output.shape),
             f"{f.weights} x {f.weight_format}" if f.weight_format else "",
@@ -90,13 +88,13 @@ def show_graph(graph: Graph) -> None:
     """Name, profile, hash, inputs and outputs."""
     paragraph(f"Model {graph.name}, numeric profile {graph.profile}, graph {graph.hash[:16]}")
     ends = [("input", graph[i.tensor]) for i in graph.inputs] + [("output", graph[o.tensor]) for o in graph.outputs]
-    rows = [(end, clip(t.name, NAME_WIDTH), shape(t.shape), t.format, quantization_text(t.quantization)[1:]) for end, t in ends]
+    rows = [(end, clip(t.name), shape(t.shape), t.format, quantization_text(t.quantization)[1:]) for end, t in ends]
     table("Inputs and outputs", ("", "tensor", "shape", "codes", "unit"), rows)
 
 
 def show_ranges(graph: Graph) -> None:
     """Every tensor's proven range against its format."""
-    rows = [(clip(t.name, NAME_WIDTH), t.format, t.format.low, *t.range, t.format.high) for t in graph.tensors.values()]
+    rows = [(clip(t.name), t.format, t.format.low, *t.range, t.format.high) for t in graph.tensors.values()]
     columns = ("tensor", "codes", "format from", "proven from", "proven to", "format to")
     table("Proven ranges", columns, rows, right=(2, 3, 4, 5))
 
@@ -124,8 +122,8 @@ def show_verification(report: Report) -> None:
     """Differing codes per tensor and target, a line per target, and every mismatch in words."""
     columns = ["tensor", "elements", *(TARGET_NAMES[r.target] for r in report.results)]
     rows = [
-        (clip(name, NAME_WIDTH), report.graph[name].size, *(mark(not r.tensors[name], str(r.tensors[name])) for r in report.results))
-        for name in report.graph.tensors
+        (clip(t.name), t.size, *(mark(not r.tensors[t.name], str(r.tensors[t.name])) for r in report.results))
+        for t in report.graph.tensors.values()
     ]
     table("Codes that differ from the simulator's", columns, rows, right=range(1, len(columns)))
     click.echo()

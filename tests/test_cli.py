@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def test_inspect_shows_layers_and_ranges(run: Run) -> None:
     assert (code, err) == (0, "")
     graph = load(MODEL)
     for name in graph.tensors:
-        assert f" {name} " in out
+        assert re.search(rf"^(input |output )?\s*{re.escape(name)} ", out, flags=re.M)
     assert graph.hash[:16] in out
     assert "\x1b" not in out  # no colour in a pipe
     for note in graph.notes:
@@ -205,7 +206,7 @@ def test_doctor_on_a_sound_model(run: Run) -> None:
     assert "13" in out
     assert "2440 weights" in out
     for target in ("C", "HLS C++", "SystemVerilog"):
-        assert f" {target} " in out
+        assert re.search(rf"^{re.escape(target)} +ok ", out, flags=re.M)
     assert "unsupported" not in out
 
 

@@ -144,7 +144,7 @@ def _network(graph: Graph, facts: Sequence[LayerFacts]) -> dict[str, Any]:
                 "y": b.y,
                 "width": layout.BOX_WIDTH,
                 "height": layout.BOX_HEIGHT,
-                "title": clip(lines[b.name][0], 24),
+                "title": clip(lines[b.name][0]),
                 "text": lines[b.name][1],
                 "kind": "input" if b.name.startswith("in:") else "weights" if b.name in heavy else "plain",
             }
@@ -153,9 +153,9 @@ def _network(graph: Graph, facts: Sequence[LayerFacts]) -> dict[str, Any]:
     }
 
 
-def clip(text: str, length: int) -> str:
-    """``text``, cut to ``length`` characters with an ellipsis as the last one."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+def clip(text: str, length: int = 24) -> str:
+    """``text``, cut to ``length`` characters if it is longer, three dots being the last ones."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _layer_row(f: LayerFacts) -> dict[str, str]:
