@@ -188,7 +188,7 @@ def _separate_weights(spec: ModelSpec, path: Path) -> Weights:
 
 def _is_weights(root: Group) -> bool:
     return root.texts("layer_names") is not None or any(
-        root.group(name) is not None for name in ("model_weights", "layers", "_layer_checkpoint_dependencies")
+        root.group(name) is not None for name in ("model_weights", "layers", "_layer_checkpoint_dependencies", "vars")
     )
 
 

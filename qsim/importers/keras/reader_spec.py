@@ -290,6 +290,8 @@ def _call(node: Any, data: dict[str, Any], offsets: dict[str, int], where: str) 
         only = raw_args[0] if len(raw_args) == 1 else None
         keys = tuple(sorted(only)) if isinstance(only, dict) and not is_object(only) else None
     else:
+        if not isinstance(node, dict):
+            as_list(node, what)
         args = _arguments([node], found, offsets, what, keras3=False)
         kwargs = _arguments(_legacy_kwargs(node), found, offsets, what, keras3=False)
         keys = tuple(sorted(node)) if isinstance(node, dict) else None
