@@ -17,6 +17,8 @@ import click
 import qsim
 from qsim import cli_view as view
 from qsim.cli_files import check_writable, read_arrays, write_arrays
+from qsim.debug.figures import figures
+from qsim.debug.report import Content, html
 from qsim.emit import TARGETS, emit, files
 from qsim.errors import QsimError, UsageError
 from qsim.importers import load
@@ -78,20 +80,14 @@ def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
     """The whole way on a bundled trained model: three targets, each built, run and compared; ends in report.html."""
     from qsim.demo.flow import run
 
-    result = run(Path(out), targets=tuple(targets) or tuple(TARGETS), images=images, progress=view.progress)
-    click.echo()
+    with view.steps() as progress:
+        result = run(Path(out), targets=tuple(targets) or tuple(TARGETS), images=images, progress=progress)
     view.show_layers(result.graph)
     view.show_notes(result.graph)
     view.show_verification(result.verification)
-    view.table("Cost", ("where", "what", "value"), [(f.group, f.name, f.value) for f in result.figures], right=(2,))
-    view.table(
-        "Accuracy",
-        ("source", "test images", "correct", "accuracy", ""),
-        [(a.source, a.total, a.correct, a.percent, a.note) for a in result.accuracy],
-        right=(1, 2, 3),
-    )
-    click.echo()
-    view.paragraph(f"Report: {result.report_path} (open it in a browser; it needs no network)")
+    view.show_figures(result.figures)
+    view.show_accuracy(result.accuracy)
+    view.paragraph(f"\nReport: {result.report_path} (open it in a browser; it needs no network)")
     return 0 if result.verification.ok else 1
 
 
@@ -99,7 +95,7 @@ def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
 @model_options
 @click.option("-o", "--out", required=True, metavar="DIR", help="Output folder; each target gets a folder in it.")
 @target_option
-@click.option("--verify", "check", is_flag=True, help="Build and run what was emitted; compare with the simulator.")
+@click.option("--verify", "check", is_flag=True, help="Build and run what was emitted, compare with the simulator.")
 @click.option("--input", "input_file", metavar="FILE", help="Samples for --verify (.npy, .npz): real values.")
 @click.option("--codes", is_flag=True, help="--input holds integer codes.")
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Samples without --input.")
@@ -127,16 +123,24 @@ def compile_command(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
     made = {target: len(files(graph, target)) for target in chosen}
-    for target in chosen:
-        view.progress(f"{target}: writing {made[target]} files to {folder / target}")
-        emit(graph, target, folder / target)
+    directories = {target: folder / target for target in chosen}
+    report = None
+    with view.steps() as progress:
+        for target in chosen:
+            progress(f"{target}: writing {made[target]} files to {directories[target]}")
+            emit(graph, target, directories[target])
+        if check:
+            report = verify(graph, prepared, chosen, codes=True, directories=directories, progress=progress)
     view.show_layers(graph)
     view.show_notes(graph)
-    if not check:
+    if report is None:
         return 0
-    directories = {target: folder / target for target in chosen}
-    report = verify(graph, prepared, chosen, codes=True, directories=directories, progress=view.progress)
     view.show_verification(report)
+    found = figures(graph, report)
+    view.show_figures(found)
+    page = folder / "report.html"
+    page.write_text(html(Content(graph=graph, verification=report, figures=found)), encoding="utf-8")
+    view.paragraph(f"\nReport: {page}")
     return 0 if report.ok else 1
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import click
 from rich import box
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qsim.analysis.layers import layer_facts
-from qsim.debug.report import TARGET_NAMES, clip
+from qsim.debug.report import TARGET_NAMES, Accuracy, Figure, clip
 from qsim.ir import Graph, quantization_text
 from qsim.numerics import Array
 from qsim.verify.report import Report
@@ -28,9 +29,24 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-def progress(text: str) -> None:
-    """One line on standard error before a long step."""
+def _line(text: str) -> None:
     click.echo(f"... {text}", err=True)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A function that announces a long step on standard error; on a terminal a spinner turns until the next one."""
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        yield _line
+        return
+    with err.status("") as status:
+
+        def announce(text: str) -> None:
+            _line(text)
+            status.update(Text(text))
+
+        yield announce
 
 
 def paragraph(text: str, *, err: bool = False) -> None:
@@ -136,17 +152,30 @@ def show_verification(report: Report) -> None:
         paragraph(str(mismatch))
 
 
+def show_figures(figures: Sequence[Figure]) -> None:
+    """What the network costs, by target."""
+    table("Cost", ("where", "what", "value"), [(f.group, f.name, f.value) for f in figures], right=(2,))
+
+
+def show_accuracy(accuracy: Sequence[Accuracy]) -> None:
+    """Every source's accuracy, side by side."""
+    rows = [(a.source, a.total, a.correct, a.percent, a.note) for a in accuracy]
+    table("Accuracy", ("source", "test images", "correct", "accuracy", ""), rows, right=(1, 2, 3))
+
+
 __all__ = [
     "console",
     "mark",
     "paragraph",
-    "progress",
     "results",
     "shape",
+    "show_accuracy",
+    "show_figures",
     "show_graph",
     "show_layers",
     "show_notes",
     "show_ranges",
     "show_verification",
+    "steps",
     "table",
 ]

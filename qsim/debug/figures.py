@@ -28,6 +28,10 @@ def figures(graph: Graph, report: Report) -> list[Figure]:
 _NAMES = {
     "rom_bytes": ("ROM: weights and tables", " bytes"),
     "ram_bytes": ("RAM: arena and stack", " bytes"),
+    "latency_cycles_predicted": ("latency, predicted", " cycles"),
+    "latency_cycles_simulated": ("latency, simulated", " cycles"),
+    "interval_cycles_predicted": ("cycles between frames, predicted", " cycles"),
+    "interval_cycles_simulated": ("cycles between frames, simulated", " cycles"),
 }
 """Names that runners give their facts -> (words, unit); other names are shown as they are, without underscores."""
 

@@ -20,8 +20,6 @@ from qsim.verify import Report, TargetResult, verify
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
-RTL_IMAGES = 100
-"""Test images that the demo runs through the cycle-accurate RTL simulation; C and HLS run all."""
 
 
 class Record:
@@ -70,8 +68,8 @@ def run(
 ) -> Demonstration:
     """Emit, build, run and compare the bundled model; write each target's files and report.html into ``out``.
 
-    images: run every target on the first so many test images; default: all, and RTL_IMAGES in RTL. Every tensor of
-    every image is compared. The accuracies are counted from each source's own answers.
+    images: run every target on the first so many test images; default: all of them. Every tensor of every image is
+    compared, and the RTL's simulated cycles with the predicted ones. The accuracies are counted from each source's own answers.
     """
     record = Record()
     graph = load(MODEL)
@@ -89,9 +87,15 @@ def run(
     for target in dict.fromkeys(targets):
         progress(f"{target}: writing files to {out / target}")
         emit(graph, target, out / target)
-        count = images or (RTL_IMAGES if target == "rtl" else len(record.images))
-        part = {name: array[:count] for name, array in codes.items()}
-        report = verify(graph, part, (target,), codes=True, directories={target: out / target}, progress=progress)
+        report = verify(
+            graph,
+            {name: array[:images] for name, array in codes.items()},
+            (target,),
+            codes=True,
+            directories={target: out / target},
+            settings={"rtl": {"check_cycles": True}},
+            progress=progress,
+        )
         results += report.results
         own = report.results[0].outputs[logits].argmax(axis=-1)
         accuracy.append(_accuracy(TARGET_NAMES[target], own, record.labels[: len(own)]))
