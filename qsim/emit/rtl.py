@@ -178,6 +178,11 @@ def _kernel_view(kernel: s.Kernel, d: Design, ctx: Context, memories: dict[str, 
         name = f"{ident}__{parameter.lower()}.mem"
         memories[name] = mem_lines(memory)
         parameters.append((parameter, f'{{MEM_DIR, "/{name}"}}'))
+    for parameter, stack in made.stacks:
+        stem = f"{ident}__{parameter.lower()}"
+        for level, memory in enumerate(stack):
+            memories[f"{stem}{level:02d}.mem"] = mem_lines(memory)
+        parameters.append((parameter, f'{{MEM_DIR, "/{stem}"}}'))
     readers = [_reader(d, stream, kernel, port) for port, stream in enumerate(kernel.inputs)]
     return {
         "kind": "kernel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ Param = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """module, parameters as (name, SystemVerilog text); memories: (parameter, contents), whose file the caller names.
+    """module, parameters as (name, SystemVerilog text); memories: (parameter, contents), whose file the caller names;
+    stacks: (parameter, memories), whose files differ in the two digits before the ending.
 
     clocked: whether it has clk and rst. operand: the format to which every input is extended before the inputs are
     packed side by side; None: its only input is wired as it is.
@@ -30,9 +31,9 @@ class Instance:
     module: str
     parameters: tuple[Param, ...]
     memories: tuple[tuple[str, Memory], ...] = ()
+    stacks: tuple[tuple[str, tuple[Memory, ...]], ...] = ()
     clocked: bool = True
     operand: IntFormat | None = None
-    notes: tuple[str, ...] = field(default=())
 
 
 class Context:
@@ -395,7 +396,7 @@ def _threshold(kernel: s.Pointwise, op: o.Threshold, ctx: Context) -> Instance:
     for level in range(levels):
         step = 1 << (levels - level)
         words = [pack([row[p * step + step // 2 - 1]], width) for row in clipped for p in range(1 << level)]
-        memories.append((f"LEVEL{level}", Memory(width, words)))
+        memories.append(Memory(width, words))
     base = [int(v) for v in np.broadcast_to(op.base.values.reshape(-1), (columns,))]
     step_values = [int(v) for v in np.broadcast_to(op.step.values.reshape(-1), (columns,))]
     words = [pack([b, d], y.width) for b, d in zip(base, step_values)]
@@ -408,7 +409,8 @@ def _threshold(kernel: s.Pointwise, op: o.Threshold, ctx: Context) -> Instance:
             ("LEVELS", number(levels)),
             ("PERIOD", number(columns)),
         ),
-        memories=(*memories, ("CODES", Memory(2 * y.width, words))),
+        memories=(("CODES", Memory(2 * y.width, words)),),
+        stacks=(("MEMORIES", tuple(memories)),),
     )
 
 
