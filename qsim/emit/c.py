@@ -10,19 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from qsim.emit.c_data import LOWER
-from qsim.emit.c_parts import Lowering, Params, Part
-from qsim.emit.c_schedule import ALIGNMENT, Group, Schedule, schedule
+from qsim.emit.c_layer import BLOCK, LayerView, c_string, describe, layer_view, trace_call
+from qsim.emit.c_parts import Lowering, Params
+from qsim.emit.c_schedule import ALIGNMENT, Schedule, schedule
 from qsim.emit.c_types import CType, storage
 from qsim.emit.common import environment, header_lines, identifier, identifiers, library, one_line
 from qsim.errors import UnsupportedError, UsageError
-from qsim.ir import Graph, Quantization, Tensor
+from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-
-BLOCK = 64
-"""QSIM_BLOCK of qsim_common.h: elements of an intermediate result that a fused layer holds at once."""
 
 _MAX_ELEMENTS = (1 << 31) - 1
 _TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "kernels.h", "main.c", "Makefile", "CMakeLists.txt")
@@ -52,8 +49,8 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
 
 def footprint(graph: Graph) -> Footprint:
     """Bytes of the model as ``files`` emits it."""
-    view, _ = _view(graph, {})
-    found: Footprint = view["footprint"]
+    found = _view(graph, {})[0]["footprint"]
+    assert isinstance(found, Footprint)
     return found
 
 
@@ -88,10 +85,10 @@ def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object
     constants = {
         op.output: LOWER[o.Constant](op, c).calls((), "", "", "")[0] for op in graph.ops if isinstance(op, o.Constant)
     }
-    layers = [_layer(group, c, plan) for group in plan.groups]
+    layers = [layer_view(group, c) for group in plan.groups]
     copies = _output_copies(c, plan)
     used = _library_files(c)
-    stack = max((layer["stack"] for layer in layers), default=0)
+    stack = max((layer.stack for layer in layers), default=0)
     rom = sum(a.bytes for a in c.arrays.values())
     pointers = _pointers(graph, names, plan, constants)
     inputs = [_port(graph, names, prefix, i.tensor, "in") for i in graph.inputs]
@@ -109,7 +106,7 @@ def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object
         "block": BLOCK,
         "arena": plan.memory.size,
         "peak": plan.memory.peak,
-        "footprint": Footprint(rom=rom, arena=plan.memory.size, stack=int(str(stack))),
+        "footprint": Footprint(rom=rom, arena=plan.memory.size, stack=stack),
         "inputs": inputs,
         "outputs": outputs,
         "arrays": list(c.arrays.values()),
@@ -138,97 +135,6 @@ def _library_files(c: Lowering) -> list[str]:
             found[name] = None
             wanted += re.findall(r'#include "(\w+\.h)"', lib[name])
     return sorted(found)
-
-
-# --- one layer function -------------------------------------------------------------------------------------------
-
-
-def _flat_index(part: Part, first: str) -> str:
-    """C expression of the flat output index of element ``first`` of the current round of the loops."""
-    index = ""
-    for var, count in part.loops:
-        index = f"({index} * {count} + {var})" if index else var
-    if not index:
-        return first
-    scaled = f"{index} * {part.inner}" if part.inner > 1 else index
-    return f"{scaled} + {first}" if first != "0" else scaled
-
-
-def _first_argument(part: Part, head: Part, first: str, index: str) -> str:
-    if part.period == 0:
-        return first
-    if part.period == 1:
-        return "0"
-    return first if head.inner % part.period == 0 else index
-
-
-def _layer(group: Group, c: Lowering, plan: Schedule) -> dict[str, object]:
-    """The view of one layer function."""
-    c.begin_layer()
-    parts = [LOWER[type(op)](op, c) for op in group.ops]
-    head = parts[0]
-    graph = c.graph
-    sources = list(dict.fromkeys(group.ops[0].inputs))
-    xs = {name: "x" if len(sources) == 1 else f"x{k}" for k, name in enumerate(sources)}
-    out = graph[group.output]
-    blocks = [(f"block_{c.names[op.output]}", storage(graph[op.output].format)) for op in group.ops[:-1]]
-    blocks += [pair for part in parts for pair in part.temporaries]
-    split = bool(blocks) and head.inner > BLOCK
-    first, count = ("first", "count") if split else ("0", str(head.inner))
-    index = _flat_index(head, first)
-    body: list[str] = []
-    pointers = [xs[name] for name in group.ops[0].inputs]
-    for k, (op, part) in enumerate(zip(group.ops, parts, strict=True)):
-        if k == len(parts) - 1:
-            target = f"y + {index}" if index != "0" else "y"
-        else:
-            target = blocks[k][0]
-        body += part.calls(pointers, target, _first_argument(part, head, first, index), count)
-        if k < len(parts) - 1:
-            body.append(_trace(graph[op.output], target, count))
-        pointers = [target]
-    lines, depth = [], 1
-    for var, limit in head.loops:
-        lines.append("    " * depth + f"for (int32_t {var} = 0; {var} < {limit}; ++{var}) {{")
-        depth += 1
-    if split:
-        lines.append("    " * depth + f"for (int32_t first = 0; first < {head.inner}; first += QSIM_BLOCK) {{")
-        depth += 1
-        lines += ["    " * depth + f"const int32_t count = qsim_min_i32(QSIM_BLOCK, {head.inner} - first);", ""]
-    lines += ["    " * depth + line for line in body]
-    lines += ["    " * d + "}" for d in range(depth - 1, 0, -1)]
-    size = "QSIM_BLOCK" if split else str(head.inner)
-    comments = [f"Layer {op.layer}: {note}" for op, part in zip(group.ops, parts, strict=True) for note in part.notes]
-    arguments = [f"const {storage(graph[name].format).name} *{x}" for name, x in xs.items()]
-    return {
-        "function": f"layer_{c.names[group.output]}",
-        "comments": [
-            *(one_line(text) for text in comments),
-            *(f"{xs[n]}: {_describe(graph[n])}" for n in sources),
-            f"y: {_describe(out)}",
-        ],
-        "arguments": [*arguments, f"{storage(out.format).name} *y"],
-        "params": [p for part in parts for p in part.params],
-        "blocks": [f"{t.name} {name}[{size}];" for name, t in blocks],
-        "body": lines,
-        "sources": sources,
-        "output": group.output,
-        "stack": sum(t.bytes for _, t in blocks) * (BLOCK if split else head.inner),
-    }
-
-
-def _c_string(text: str) -> str:
-    """``text`` (UTF-8) as a C string literal."""
-    parts = []
-    for byte in text.encode():
-        plain = 32 <= byte < 127 and chr(byte) not in '"\\?'
-        parts.append(chr(byte) if plain else f"\\{byte:03o}")
-    return '"' + "".join(parts) + '"'
-
-
-def _trace(tensor: Tensor, data: str, count: str) -> str:
-    t = storage(tensor.format)
-    return f"QSIM_TRACE_TENSOR({_c_string(tensor.name)}, {data}, {count}, {t.bits}, {int(t.signed)});"
 
 
 # --- the run function ---------------------------------------------------------------------------------------------
@@ -303,14 +209,14 @@ def _statements(
     graph: Graph,
     names: dict[str, str],
     plan: Schedule,
-    layers: list[dict[str, object]],
+    layers: list[LayerView],
     pointers: dict[str, str],
     copies: dict[str, tuple[Params, str]],
 ) -> list[str]:
     """The calls of the run function, each followed by the trace of what it stored."""
 
     def trace(name: str) -> str:
-        return _trace(graph[name], pointers[name], str(graph[name].size))
+        return trace_call(graph[name], pointers[name], str(graph[name].size))
 
     def traces(root: str) -> list[str]:
         """Of a stored tensor and of its views, while its bytes are alive."""
@@ -321,7 +227,7 @@ def _statements(
     for op in graph.ops:
         if op.output in calls:
             layer = calls[op.output]
-            lines += [_call(layer, pointers), *traces(str(layer["output"]))]
+            lines += [_call(layer, pointers), *traces(layer.output)]
         elif isinstance(op, o.Constant):
             lines += traces(op.output)
     for name, (params, kernel) in copies.items():
@@ -329,37 +235,9 @@ def _statements(
     return lines
 
 
-def _call(layer: dict[str, object], pointers: dict[str, str]) -> str:
-    sources = layer["sources"]
-    assert isinstance(sources, list)
-    arguments = [pointers[name] for name in (*sources, str(layer["output"]))]
-    return f"{layer['function']}({', '.join(arguments)});"
-
-
-# --- words --------------------------------------------------------------------------------------------------------
-
-
-def _fraction(value: Fraction) -> str:
-    n, d = value.numerator, value.denominator
-    if n == 1 and d & (d - 1) == 0:
-        return f"2^{1 - d.bit_length()}"
-    return str(n) if d == 1 else f"{n}/{d}"
-
-
-def _scale(q: Quantization) -> str:
-    text = _fraction(q.scale[0]) if len(q.scale) == 1 else f"{len(q.scale)} scales from {_fraction(q.scale[0])}"
-    text = f"scale {text}"
-    if q.zero_point:
-        text += f", zero point {q.zero_point}"
-    if any(q.offset):
-        text += f", offset {_fraction(q.offset[0])}{'' if len(q.offset) == 1 else ' ...'}"
-    return text
-
-
-def _describe(tensor: Tensor) -> str:
-    shape = "x".join(map(str, tensor.shape)) or "scalar"
-    low, high = tensor.range
-    return one_line(f"{tensor.name}, {shape} {tensor.format} in [{low}, {high}], {_scale(tensor.quantization)}")
+def _call(layer: LayerView, pointers: dict[str, str]) -> str:
+    arguments = [pointers[name] for name in (*layer.sources, layer.output)]
+    return f"{layer.function}({', '.join(arguments)});"
 
 
 def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction: str) -> dict[str, object]:
@@ -370,6 +248,7 @@ def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction
     low, high = tensor.range
     defines = [("SIZE", str(tensor.size)), ("LOW", t.literal(low)), ("HIGH", t.literal(high))]
     defines.append(("ZERO_POINT", str(q.zero_point)))
+    defines = [(key, f"({value})" if value.startswith("-") else value) for key, value in defines]
     n, d = q.scale[0].numerator, q.scale[0].denominator
     if q.per_tensor and not q.offset[0] and n < 1 << 63 and d < 1 << 63:
         as_int64 = CType(64, True).literal
@@ -381,7 +260,7 @@ def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction
         "bytes": t.bytes * tensor.size,
         "size": tensor.size,
         "tensor": one_line(name),
-        "text": _describe(tensor),
+        "text": describe(tensor),
         "defines": [(f"{macro}_{key}", value) for key, value in defines],
         "macro": macro,
     }
@@ -390,7 +269,7 @@ def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction
 def _traced(tensor: Tensor) -> dict[str, object]:
     t = storage(tensor.format)
     return {
-        "name": _c_string(tensor.name),
+        "name": c_string(tensor.name),
         "size": tensor.size,
         "bits": t.bits,
         "signed": int(t.signed),

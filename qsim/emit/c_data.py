@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsim.emit import c_elementwise, c_linear
@@ -155,7 +155,7 @@ def mul(op: o.Mul, c: Lowering) -> Part:
 
 
 def _copy(
-    op: o.Op, c: Lowering, x: Tensor, axes: list[tuple[int, tuple[int, ...]]], offsets: tuple[int, int]
+    op: o.Op, c: Lowering, x: Tensor, axes: Sequence[tuple[int, tuple[int, ...]]], offsets: tuple[int, int]
 ) -> tuple[Params, Callable[[str, str], str]]:
     """A strided copy of a box: axes (size, (x stride, y stride)), offsets of its first element in x and y."""
     xt, yt = storage(x.format), storage(c.graph[op.output].format)

@@ -1,4 +1,5 @@
-"""C parts of the elementwise ops with parameters, which can close a fused layer: Requantize, Divide, Threshold, Lookup."""
+"""C parts of the elementwise ops with parameters, which can follow in a fused layer: Requantize, Divide, Threshold,
+Lookup."""
 
 from __future__ import annotations
 

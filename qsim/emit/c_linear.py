@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,7 @@ def _position_part(c: Lowering, op: o.Op, family: str, kernel: Any, fields: list
     height, width, channels = c.graph[op.output].shape
     params = c.local(family)
     return Part(
-        calls=lambda xs, y, first, count: [
-            f"{kernel.name}({xs[0]}, {y}, row, column, {first}, {count}, &{params});"
-        ],
+        calls=lambda xs, y, first, count: [f"{kernel.name}({xs[0]}, {y}, row, column, {first}, {count}, &{params});"],
         params=[Params(kernel.params, params, tuple(fields))],
         loops=(("row", height), ("column", width)),
         inner=channels,
@@ -262,7 +261,7 @@ def strides_of(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
-def merge_axes(axes: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
+def merge_axes(axes: Sequence[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
     """(size, strides in each tensor) per axis, outermost first -> the same walk over as few axes as possible."""
     merged: list[tuple[int, tuple[int, ...]]] = []
     for size, strides in axes:

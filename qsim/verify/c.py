@@ -18,7 +18,8 @@ from qsim.ir import Graph
 from qsim.numerics import Array
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+OPTIMIZED = ("-O2",)
+SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SOURCES = ("model.c", "weights.c", "main.c")
 
 
@@ -27,7 +28,7 @@ class CBuildError(QsimError):
 
 
 def compiler(cc: str | None = None) -> str:
-    """The C compiler's command: ``cc``, else the environment's CC, else "cc". Raises ToolMissingError if it is absent."""
+    """The C compiler's command: ``cc``, else the environment's CC, else "cc". Raises ToolMissingError if absent."""
     name = cc or os.environ.get("CC") or "cc"
     if shutil.which(name.split()[0]) is None:
         raise ToolMissingError(
@@ -64,7 +65,7 @@ def run(
     codes: input tensor name -> int64 (N, *shape). Returns every tensor of the graph, in its order, as int64
     (N, *shape). The build is strict (-Wall -Wextra -Wconversion -Wshadow -Werror, C99) and made in a temporary folder;
     with ``sanitize`` it stops at the first undefined behaviour or invalid access (UBSan, ASan). All samples go through
-    one process, one after another in the same arena. facts: filled with the compiler and the bytes that the model takes.
+    one process, one after another in the same arena. facts: gets the compiler and the bytes that the model takes.
 
     Raises ToolMissingError without a compiler, CBuildError where compiling or running fails.
     """
@@ -77,7 +78,7 @@ def run(
         vectors[f"f{k}"] = np.asarray(codes[name]).reshape(batch, -1)
     with tempfile.TemporaryDirectory(prefix="qsim-c-") as scratch:
         build = Path(scratch)
-        flags = [*WARNINGS, *(SANITIZERS if sanitize else ()), "-O1", "-DQSIM_TRACE", f"-I{source}"]
+        flags = [*WARNINGS, *(SANITIZED if sanitize else OPTIMIZED), "-DQSIM_TRACE", f"-I{source}"]
         files = [str(source / name) for name in SOURCES]
         _call([*command, *flags, *files, "-o", str(build / "model_test")], build, "does not compile", graph.name)
         vectors.tofile(build / "inputs.bin")
@@ -90,9 +91,7 @@ def run(
     if facts is not None:
         taken = footprint(graph)
         facts |= {"compiler": " ".join(command), "rom_bytes": taken.rom, "ram_bytes": taken.arena + taken.stack}
-    return {
-        name: trace[f"f{k}"].astype(np.int64).reshape(batch, *graph[name].shape) for k, name in enumerate(names)
-    }
+    return {name: trace[f"f{k}"].astype(np.int64).reshape(batch, *graph[name].shape) for k, name in enumerate(names)}
 
 
 __all__ = ["CBuildError", "compiler", "run"]
