@@ -96,7 +96,9 @@ class Quantizer(ABC):
 
     def __str__(self) -> str:
         parts = [
-            f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
         ]
         return f"{self.name}({', '.join(parts)})"
 

@@ -105,15 +105,16 @@ class _Quantizer:
     def __init__(self, backward: Backward | None, dtype: Any) -> None:
         if backward is not None and not callable(backward):
             raise UsageError(f"{type(self).__name__}: backward must be a function of (op, gradient).")
-        self.backward, self.dtype = backward, _floating(dtype, type(self).__name__)
+        self.backward, self._dtype = backward, _floating(dtype, type(self).__name__)
+        self.dtype = self._dtype.name
 
     def __call__(self, x: Any) -> Any:
         """The quantized values of ``x``, same shape and dtype."""
-        x = _tensor(x, self.dtype, type(self).__name__)
+        x = _tensor(x, self._dtype, type(self).__name__)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def quantized(x: Any) -> tuple[Any, Callable[[Any], Any]]:
-            y = tf.cast(self._forward(tf.cast(x, tf.float64)), self.dtype)
+            y = tf.cast(self._forward(tf.cast(x, tf.float64)), self._dtype)
 
             def gradient(dy: Any) -> Any:
                 if self.backward is None:
@@ -141,7 +142,7 @@ class _Quantizer:
     def get_config(self) -> dict[str, Any]:
         """The arguments as plain values. Raises UsageError where ``backward`` is not registered with Keras."""
         name = type(self).__name__
-        config = self._arguments() | {"dtype": self.dtype.name}
+        config = self._arguments() | {"dtype": self.dtype}
         if self.has_backward:
             config["backward"] = None if self.backward is None else _registered_name(self.backward, name)
         return config
@@ -177,7 +178,7 @@ class binary_mean_scaling_quantizer(_Quantizer):
         super().__init__(backward, dtype)
 
     def _forward(self, x: Any) -> Any:
-        return _signs(x) * _once(tf.reduce_mean(tf.abs(x)), self.dtype)
+        return _signs(x) * _once(tf.reduce_mean(tf.abs(x)), self._dtype)
 
 
 @_register
@@ -189,7 +190,7 @@ class binary_channel_wise_mean_scaling_quantizer(_Quantizer):
 
     def _forward(self, x: Any) -> Any:
         scale = tf.reduce_mean(tf.abs(x), axis=tuple(range(x.shape.rank - 1)))
-        return _signs(x) * _once(scale, self.dtype)
+        return _signs(x) * _once(scale, self._dtype)
 
 
 @_register
@@ -217,7 +218,7 @@ class linear_mid_tread_half_quantizer(_Quantizer):
                 f"linear_mid_tread_half_quantizer: max_value must be a positive number, not {max_value!r}."
             )
         # The value that Blueoil's operation received: a number of the tensor's own type.
-        self.bit, self.max_value = int(bit), float(tf.cast(tf.constant(max_value, tf.float64), self.dtype))
+        self.bit, self.max_value = int(bit), float(tf.cast(tf.constant(max_value, tf.float64), self._dtype))
         self.bits = self.bit
 
     def _forward(self, x: Any) -> Any:
@@ -272,7 +273,7 @@ class twn_weight_quantizer(_Quantizer):
         size = tf.abs(x)
         above = tf.cast(size > self.threshold * tf.reduce_mean(size), tf.float64)
         scale = tf.math.divide_no_nan(tf.reduce_sum(size * above), tf.reduce_sum(above))
-        return tf.sign(x) * above * _once(scale, self.dtype)
+        return tf.sign(x) * above * _once(scale, self._dtype)
 
     def _arguments(self) -> dict[str, Any]:
         return {"threshold": self.threshold}

@@ -90,6 +90,7 @@ class LinearMidTreadHalf(Quantizer):
     """code = floor(clip(x, 0, max_value) * n / max_value + 1/2), n = 2**bit - 1; value = code * max_value / n."""
 
     name: ClassVar[str] = "linear_mid_tread_half_quantizer"
+    ignored: ClassVar[tuple[str, ...]] = ("backward",)
     bit: Any = None
     max_value: Any = None
     backward: Any = None
@@ -140,7 +141,7 @@ class TrainedTernary(BlueoilWeights):
     """
 
     name: ClassVar[str] = "ttq_weight_quantizer"
-    ignored: ClassVar[tuple[str, ...]] = ("backward", "name", "trainable")
+    ignored: ClassVar[tuple[str, ...]] = ("backward", "name", "trainable", "positive", "negative")
     threshold: Any = 0.05
     dtype: str = "float32"
     positive: float | None = None

@@ -166,7 +166,11 @@ class QuantizedRelu(Quantizer):
         super().check()
         check_bits(self.name, self.bits, self.integer)
         slope = Fraction(self.negative_slope)
-        if slope < 0 or (slope and slope.numerator & (slope.numerator - 1)) or slope.denominator & (slope.denominator - 1):
+        if (
+            slope < 0
+            or (slope and slope.numerator & (slope.numerator - 1))
+            or slope.denominator & (slope.denominator - 1)
+        ):
             raise UnsupportedError(f"{self.name} has negative_slope={self.negative_slope}, not a power of two")
 
     def rule(self) -> Rule:
@@ -232,7 +236,9 @@ def rule_weights(rule: Rule, w: Array) -> Weights:
     """Constant weights through an activation rule, value by value in exact arithmetic."""
     flat = np.asarray(w, dtype=np.float32).reshape(-1)
     codes = np.array([rule.code(Fraction(float(v))) for v in flat], dtype=np.int64).reshape(np.shape(w))
-    return Weights(codes, fractions_of(np.array(rule.scale, dtype=object)).reshape(-1)[0 if len(rule.scale) == 1 else slice(None)])
+    return Weights(
+        codes, fractions_of(np.array(rule.scale, dtype=object)).reshape(-1)[0 if len(rule.scale) == 1 else slice(None)]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

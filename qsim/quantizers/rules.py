@@ -120,9 +120,16 @@ class Function:
 Rule = Uniform | Leaky | Steps | Function
 
 
-def rounded(factor: Fraction, offset: Fraction, low: int, high: int, unit: int = 1) -> tuple[int, list[Jump]]:
-    """clip(round_half_even(x * factor + offset), low, high) * unit as base and jumps; factor > 0."""
-    jumps = [Jump((k - HALF - offset) / factor, ties_up(k, Rounding.RND_CONV), unit) for k in range(low + 1, high + 1)]
+def rounded(
+    factor: Fraction,
+    offset: Fraction,
+    low: int,
+    high: int,
+    unit: int = 1,
+    rounding: Rounding = Rounding.RND_CONV,
+) -> tuple[int, list[Jump]]:
+    """clip(round(x * factor + offset), low, high) * unit as base and jumps; factor > 0."""
+    jumps = [Jump((k - HALF - offset) / factor, ties_up(k, rounding), unit) for k in range(low + 1, high + 1)]
     return low * unit, jumps
 
 

@@ -28,10 +28,17 @@ class Maker:
         if kind < 0.65:
             bits = self.bits()
             alpha = self.pick(ALPHAS) if bits > 1 else self.pick([1, 1.0])
-            return qkeras.quantized_bits(
-                bits, int(self.rng.integers(-1, 3)), self.pick([0, 1]), keep_negative=self.pick([True] * 5 + [False]),
-                alpha=alpha,
-            ) if alpha not in ("auto", "auto_po2", None) else qkeras.quantized_bits(bits, 0, 1, alpha=alpha)
+            return (
+                qkeras.quantized_bits(
+                    bits,
+                    int(self.rng.integers(-1, 3)),
+                    self.pick([0, 1]),
+                    keep_negative=self.pick([True] * 5 + [False]),
+                    alpha=alpha,
+                )
+                if alpha not in ("auto", "auto_po2", None)
+                else qkeras.quantized_bits(bits, 0, 1, alpha=alpha)
+            )
         if kind < 0.82:
             return qkeras.binary(alpha=self.pick([1, 1.0, 0.5, "auto", "auto_po2", None]))
         alpha = self.pick([1, 1.0, 0.25, "auto", "auto_po2", None])
@@ -53,7 +60,9 @@ class Maker:
         kind = self.rng.random()
         if uniform or kind < 0.3:
             bits = self.bits(2)
-            return qkeras.quantized_bits(bits, int(self.rng.integers(0, 4)), self.pick([0, 1]), alpha=self.pick([None, 1]))
+            return qkeras.quantized_bits(
+                bits, int(self.rng.integers(0, 4)), self.pick([0, 1]), alpha=self.pick([None, 1])
+            )
         if kind < 0.75:
             bits = self.bits(1)
             slope = self.pick([0.0, 0.0, 0.0, 0.25, 0.125, 0.5]) if bits > 1 else 0.0
@@ -79,19 +88,17 @@ class Maker:
         h, w = x.shape[1:3]
         return int(self.rng.integers(1, min(h, 4) + 1)), int(self.rng.integers(1, min(w, 4) + 1))
 
-    def conv(self, x, **fixed):
-        size = self.window(x)
-        strides = (1, 1) if self.rng.random() < 0.6 else self.pick([(2, 2), (1, 2), (3, 1)])
-        settings = {
-            "kernel_size": size,
-            "strides": strides,
-            "padding": self.pick(["valid", "same"]),
-            "kernel_quantizer": self.kernel(),
-            "bias_quantizer": self.bias(),
-            "use_bias": bool(self.rng.random() < 0.8),
-            "activation": self.fused(),
-        }
-        return qkeras.QConv2D(int(self.rng.integers(1, 6)), **(settings | fixed))(x)
+    def conv(self, x):
+        return qkeras.QConv2D(
+            int(self.rng.integers(1, 6)),
+            self.window(x),
+            strides=(1, 1) if self.rng.random() < 0.6 else self.pick([(2, 2), (1, 2), (3, 1)]),
+            padding=self.pick(["valid", "same"]),
+            kernel_quantizer=self.kernel(),
+            bias_quantizer=self.bias(),
+            use_bias=bool(self.rng.random() < 0.8),
+            activation=self.fused(),
+        )(x)
 
     def depthwise(self, x):
         stride = self.pick([1, 1, 2])
@@ -106,7 +113,9 @@ class Maker:
         )(x)
 
     def average_quantizer(self):
-        return qkeras.quantized_bits(int(self.rng.integers(2, 17)), self.pick([0, 0, 1]), self.pick([0, 1]), alpha=self.pick([None, 1]))
+        return qkeras.quantized_bits(
+            int(self.rng.integers(2, 17)), self.pick([0, 0, 1]), self.pick([0, 1]), alpha=self.pick([None, 1])
+        )
 
     def pool(self, x):
         kind, size, padding = self.rng.random(), self.window(x), self.pick(["valid", "same"])
@@ -116,7 +125,9 @@ class Maker:
         if kind < 0.5:
             return keras.layers.AveragePooling2D(size, strides, padding)(x)
         quantizer = self.average_quantizer() if self.rng.random() < 0.8 else None
-        return qkeras.QAveragePooling2D(size, strides, padding, average_quantizer=quantizer, activation=self.pick([None, self.activation()]))(x)
+        return qkeras.QAveragePooling2D(
+            size, strides, padding, average_quantizer=quantizer, activation=self.pick([None, self.activation()])
+        )(x)
 
     def norm(self, x):
         layer = keras.layers.BatchNormalization(
@@ -128,8 +139,7 @@ class Maker:
         return qkeras.QActivation(self.activation())(x)
 
     def residual(self, x):
-        y = self.act(self.conv(x, padding="same", strides=(1, 1), filters=None) if False else self.same_conv(x))
-        return keras.layers.Add()([self.act(x), y])
+        return keras.layers.Add()([self.act(x), self.act(self.same_conv(x))])
 
     def same_conv(self, x):
         settings = {"padding": "same", "kernel_quantizer": self.kernel(), "bias_quantizer": self.bias()}
@@ -158,7 +168,8 @@ class Maker:
         if self.rng.random() < 0.15:
             y = keras.layers.Dropout(0.3)(y)
         y = self.act(y)
-        return self.pool(y) if self.rng.random() < 0.15 else y
+        # An average that no quantizer follows is no float32 number, and no float64 number either: quantize it.
+        return self.act(self.pool(y)) if self.rng.random() < 0.15 else y
 
     def pad(self, x):
         return keras.layers.ZeroPadding2D(self.pick([1, ((0, 1), (2, 0)), (1, 2)]))(x)
@@ -179,14 +190,19 @@ class Maker:
             return keras.layers.Reshape((-1,))(x)
         return self.act(
             qkeras.QGlobalAveragePooling2D(
-                average_quantizer=self.pick([self.average_quantizer(), None]), activation=self.pick([None, self.activation()])
+                average_quantizer=self.pick([self.average_quantizer(), None]),
+                activation=self.pick([None, self.activation()]),
             )(x)
         )
 
     def model(self):
         depth = int(self.rng.integers(1, 7))
         image = bool(self.rng.random() < 0.75)
-        shape = tuple(int(n) for n in self.rng.integers((3, 3, 1), (9, 9, 4))) if image else (int(self.rng.integers(1, 20)),)
+        shape = (
+            tuple(int(n) for n in self.rng.integers((3, 3, 1), (9, 9, 4)))
+            if image
+            else (int(self.rng.integers(1, 20)),)
+        )
         inputs = keras.Input(shape, name="input")
         x = qkeras.QActivation(self.activation(uniform=True), name="quantize")(inputs)
         images = int(self.rng.integers(1, depth + 1)) if image else 0

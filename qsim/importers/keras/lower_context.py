@@ -10,7 +10,7 @@ import numpy as np
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower_quantize import apply_rule, on_grid, quantization
-from qsim.importers.keras.lower_value import Value
+from qsim.importers.keras.lower_value import Value, distinct, is_dyadic
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir.ops import Op
 from qsim.numerics import Array
@@ -50,6 +50,12 @@ class Context:
             value.ceiling,
         )
         if key not in self._grids:
+            if not all(map(is_dyadic, distinct(value.scale, value.offset))):
+                self.b.note(
+                    f"Layer {layer!r} reads values of layer {value.layer!r} that are no binary fractions (an average, or a "
+                    "quantizer's step such as 2/3): the source rounds them to floats, qsim computes with the exact ones, "
+                    "so that codes can differ where a later value lies on a tie."
+                )
             self._grids[key] = on_grid(self.b, value, layer, rising=rising)
         return self._grids[key]
 

@@ -32,6 +32,9 @@ from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded
 PLAIN_MULTIPLIER_BITS = 18
 """Exact multipliers up to this width (one DSP operand) stay as they are; wider ones are searched for smaller equals."""
 
+MOST_PREFERRED_THRESHOLDS = 7
+"""Codes of up to three bits are reached by comparing with thresholds wherever a multiplier would be needed."""
+
 MOST_TABLE_ENTRIES = 1 << 20
 """Thresholds or table entries of one op beyond which the layer is refused."""
 
@@ -85,16 +88,20 @@ def _uniform(b: GraphBuilder, value: Value, rule: Uniform, layer: str, name: str
     factor, addend = np.asarray(value.scale / rule.step), np.asarray(value.offset / rule.step)
     low, high = code_limits(value, rule)
     made = affine_op(b, value, factor, addend, (low, high), rule.rounding, layer)
-    if made is None:
-        steps = staircase([rounded(1 / rule.step, ZERO, rule.low, rule.high)], rule.scale)
-        if rule.rounding is not Rounding.RND_CONV:
-            raise UnsupportedError("a rescale with wide constants needs half-even rounding", layer=layer)
+    few = value.channelwise and rule.high - rule.low <= MOST_PREFERRED_THRESHOLDS
+    if made is None or (few and not is_shift(*made)):
+        steps = staircase([rounded(1 / rule.step, ZERO, rule.low, rule.high, rounding=rule.rounding)], rule.scale)
         return _steps(b, value, steps, layer, name)
     op, fields = made
     tensor = b.add(
         op, [value.tensor], name, layer=layer, quantization=_rule_quantization(value, rule.scale, layer), **fields
     )
     return _result(value, tensor, layer, rule.scale)
+
+
+def is_shift(op: type[Requantize] | type[Divide], fields: dict[str, Any]) -> bool:
+    """Whether a result of ``affine_op`` takes no multiplier: a shift, perhaps with an addend."""
+    return op is Requantize and fields["rescale"].multiplier == scalar(1)
 
 
 def affine_op(
@@ -241,7 +248,7 @@ def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) ->
 def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str) -> Value:
     """A staircase as thresholds on the integers, or as a table where that is smaller."""
     if not value.channelwise:
-        value = on_grid(b, value, layer)
+        value = on_grid(b, value, layer, name=f"{value.layer}.grid")
     quantized = _rule_quantization(value, rule.scale, layer)
     least, greatest = code_limits(value, rule)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
@@ -262,9 +269,16 @@ def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str) ->
             layer=layer,
             way_out="use an activation quantizer with fewer bits",
         )
+    if count == 0:
+        # One code for the whole proven range of each channel.
+        parts = _parts([(0, base, 0) for base, _ in lanes], factor.shape)
+        ends = [base for base, _ in lanes]
+        fields = _requantize_fields(parts, min(ends), max(ends), Rounding.RND_CONV)
+        tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields)
+        return _result(value, tensor, layer, rule.scale)
     if count <= x_high - x_low + 1:
         op: type[Threshold] | type[Lookup] = Threshold
-        fields: dict[str, Any] = _threshold_fields(lanes, unit, count, x_high)
+        fields = _threshold_fields(lanes, unit, count, x_high)
     else:
         op, fields = Lookup, {"table": IntArray(_table(lanes, x_low, x_high)), "table_low": x_low}
     tensor = b.add(op, [value.tensor], name, layer=layer, quantization=quantized, **fields)
@@ -311,7 +325,7 @@ def _table(lanes: list[tuple[int, list[tuple[int, int]]]], x_low: int, x_high: i
 def _function(b: GraphBuilder, value: Value, rule: Function, layer: str, name: str) -> Value:
     """Any elementwise rule as a table over the proven range."""
     if not value.channelwise:
-        value = on_grid(b, value, layer)
+        value = on_grid(b, value, layer, name=f"{value.layer}.grid")
     quantized = _rule_quantization(value, rule.scale, layer)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
     x_low, x_high = b.tensor(value.tensor).range
@@ -340,11 +354,11 @@ def _function(b: GraphBuilder, value: Value, rule: Function, layer: str, name: s
     return _result(value, tensor, layer, rule.scale)
 
 
-def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False) -> Value:
+def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, name: str | None = None) -> Value:
     """The value with one scale, without offset and clamps, exactly, by integers.
 
     The grid is the greatest one that holds every scale, offset and clamp. ``layer`` is who needs it, for the error.
-    rising: the scale must be positive too. Raises UnsupportedError where the result takes more than 62 bits.
+    rising: the scale must be positive too. name: of the tensor; default the value's own layer. Raises UnsupportedError where the result takes more than 62 bits.
     """
     if value.uniform and value.scale.item() and not (rising and value.scale.item() < 0):
         return value
@@ -359,7 +373,9 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False) 
             way_out=WAY_OUT_GRID,
         )
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
-    corners = [v for x in (lows, highs) for v in np.asarray(x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()]
+    corners = [
+        v for x in (lows, highs) for v in np.asarray(x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()
+    ]
     low, high = min(corners), max(corners)
     if value.floor is not None:
         low, high = max(low, int(value.floor / grid)), max(high, int(value.floor / grid))
@@ -368,7 +384,7 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False) 
     tensor = b.add(
         Requantize,
         [value.tensor],
-        own_name(b, value.layer),
+        name or own_name(b, value.layer),
         layer=value.layer,
         quantization=Quantization.of(grid),
         **_requantize_fields(parts, low, high, Rounding.RND_CONV),
