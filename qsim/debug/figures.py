@@ -21,7 +21,7 @@ def figures(graph: Graph, report: Report) -> list[Figure]:
     ]
     for result in report.results:
         group = TARGET_NAMES[result.target]
-        found += [_fact(group, name, value) for name, value in result.facts.items()]
+        found += [_fact(group, name, value) for name, value in result.facts.items() if name != "samples"]
     return found
 
 

@@ -69,7 +69,8 @@ def run(
     """Emit, build, run and compare the bundled model; write each target's files and report.html into ``out``.
 
     images: run every target on the first so many test images; default: all of them. Every tensor of every image is
-    compared, and the RTL's simulated cycles with the predicted ones. The accuracies are counted from each source's own answers.
+    compared, and the RTL's simulated cycles with the predicted ones. Accuracies are counted from each source's own
+    answers.
     """
     record = Record()
     graph = load(MODEL)
