@@ -206,7 +206,6 @@ def _range_row(graph: Graph, name: str, seen: tuple[int, int] | None) -> dict[st
 def _verification(graph: Graph, report: Report | None) -> dict[str, Any] | None:
     if report is None:
         return None
-    layer_of = {op.output: op.layer for op in graph.ops}
     return {
         "targets": [
             {
@@ -220,7 +219,6 @@ def _verification(graph: Graph, report: Report | None) -> dict[str, Any] | None:
         "rows": [
             {
                 "tensor": name,
-                "layer": layer_of.get(name, "input"),
                 "size": f"{graph[name].size:,}",
                 "counts": [r.tensors.get(name) for r in report.results],
             }
