@@ -15,6 +15,19 @@ def randomize(model: Any, seed: int) -> Any:
     return model
 
 
+def many_kinds(keras: Any) -> Any:
+    """Grouped, shared-axes, wrapped and channel-first variants on one image."""
+    layers = keras.layers
+    x = inputs = keras.Input((6, 6, 4), name="image")
+    x = layers.Conv2D(4, 2, groups=2, name="grouped")(x)
+    x = layers.BatchNormalization(axis=1, name="rows")(x)
+    x = layers.PReLU(shared_axes=[1, 2], name="prelu")(x)
+    x = layers.TimeDistributed(layers.Conv1D(3, 2), name="each_row")(x)
+    x = layers.Normalization(name="measured")(x)
+    x = layers.EinsumDense("abcd,de->abce", output_shape=(None, None, 2), bias_axes="e", name="einsum")(x)
+    return keras.Model(inputs, layers.LayerNormalization(center=False, name="ln")(x), name="many_kinds")
+
+
 def sequential(keras: Any) -> Any:
     layers = keras.layers
     return keras.Sequential(
@@ -119,8 +132,17 @@ def recurrent(keras: Any) -> Any:
     return keras.Model(inputs, layers.LayerNormalization(name="ln")(x), name="recurrent")
 
 
+def sequences(keras: Any) -> Any:
+    layers = keras.layers
+    inputs = keras.Input((5,), dtype="int32", name="tokens")
+    x = layers.Embedding(7, 3, name="embedding")(inputs)
+    x = layers.RNN(layers.LSTMCell(3), return_sequences=True, name="cell")(x)
+    x = layers.GroupNormalization(1, scale=False, name="group")(x)
+    return keras.Model(inputs, layers.SimpleRNN(2, go_backwards=True, name="last")(x), name="sequences")
+
+
 PLAIN: tuple[Callable[[Any], Any], ...] = (
-    sequential, no_input_layer, residual, shared, nested, frozen_nested, deep_nested, recurrent,
+    sequential, many_kinds, no_input_layer, residual, shared, nested, frozen_nested, deep_nested, recurrent, sequences,
 )  # fmt: skip
 """Builders that work with keras and with tf_keras."""
 
@@ -166,5 +188,19 @@ def quantized_recurrent(q: Any, keras: Any) -> Any:
     return keras.Model(inputs, q.QSeparableConv1D(2, 2, name="sep1d")(x), name="qrecurrent")
 
 
-QUANTIZED: tuple[Callable[[Any, Any], Any], ...] = (quantized_layers, quantized_folded, quantized_recurrent)
+def quantized_transposed(q: Any, keras: Any) -> Any:
+    bits = q.quantized_bits(4, 0, 1, alpha=1)
+    x = inputs = keras.Input((4, 4, 2), name="image")
+    x = q.QScaleShift(weight_quantizer=bits, bias_quantizer=bits, name="scale")(x)
+    x = q.QDepthwiseConv2DTranspose(2, (2, 2), name="depthwise_up")(x)
+    x = q.QSeparableConv2DTranspose(3, (2, 2), name="separable_up")(x)
+    return keras.Model(inputs, x, name="qtransposed")
+
+
+QUANTIZED: tuple[Callable[[Any, Any], Any], ...] = (
+    quantized_layers,
+    quantized_folded,
+    quantized_recurrent,
+    quantized_transposed,
+)
 """Builders that need qkeras."""

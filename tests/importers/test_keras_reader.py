@@ -81,21 +81,27 @@ def run_live(read_model: KerasModel, model: Any, inputs: list[np.ndarray]) -> li
     return [np.asarray(made[name]) for name, _ in read_model.outputs]
 
 
+def node(model: KerasModel, name: str) -> LayerNode:
+    return next(n for n in model.nodes if n.name == name)
+
+
 def check_against_live(found: KerasModel, model: Any) -> None:
-    for node in found.nodes:
-        if node.class_name == "InputLayer":
-            assert node.weights == {}
-            assert node.config["shape"] == node.config["batch_shape"][1:]
+    for n in found.nodes:
+        if n.class_name == "InputLayer":
+            assert n.weights == {}
+            assert n.config["shape"] == n.config["batch_shape"][1:]
             continue
-        layer = live_layer(model, node.layer)
-        assert node.class_name == type(layer).__name__
+        layer = live_layer(model, n.layer)
+        assert n.class_name == type(layer).__name__
         wanted = live_weights(layer)
-        assert sorted(node.weights) == sorted(wanted)
+        assert sorted(n.weights) == sorted(wanted)
         for name, array in wanted.items():
-            np.testing.assert_array_equal(node.weights[name], array, strict=True)
+            np.testing.assert_array_equal(n.weights[name], array, strict=True)
     rng = np.random.default_rng(7)
-    shapes = [next(n for n in found.nodes if n.name == name).config["shape"] for name in found.inputs]
-    inputs = [rng.normal(size=(2, *shape)).astype("float32") for shape in shapes]
+    inputs = []
+    for config in (node(found, name).config for name in found.inputs):
+        values = rng.normal(size=(2, *config["shape"]))
+        inputs.append(np.abs(values).astype(config["dtype"]) if "int" in config["dtype"] else values.astype("float32"))
     wanted_outputs = model(inputs if len(inputs) > 1 else inputs[0])
     wanted_outputs = wanted_outputs if isinstance(wanted_outputs, (list, tuple)) else [wanted_outputs]
     for ours, theirs in zip(run_live(found, model, inputs), wanted_outputs, strict=True):
@@ -140,10 +146,6 @@ def test_every_format_gives_the_live_model(build: Any, tmp_path: Path) -> None:
     check_against_live(memory, model)
     for form in saved_forms(model, tmp_path).values():
         assert_same(form, memory)
-
-
-def node(model: KerasModel, name: str) -> LayerNode:
-    return next(n for n in model.nodes if n.name == name)
 
 
 def test_names_of_repeated_and_nested_calls() -> None:
@@ -298,6 +300,40 @@ def test_custom_layers_and_lambdas_stay_as_nodes(tmp_path: Path) -> None:
         assert [n.class_name for n in found.nodes] == ["InputLayer", "Dense", "Odd", "Lambda", "Dense"]
         assert [len(n.weights) for n in found.nodes] == [0, 2, 0, 0, 2]
         np.testing.assert_array_equal(found.nodes[4].weights["kernel"], model.get_layer("after").get_weights()[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_nested_weights_under_other_names_go_by_order(kind: Any, tmp_path: Path) -> None:
+    """A flat file stores trainable variables of a nested model before its frozen ones; names may be of no help."""
+    import h5py
+
+    model = zoo.randomize(zoo.frozen_nested(kind), 4)
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        for name in ("inner", "chain", "pair"):
+            group = file["model_weights"][name]
+            paths = [p if isinstance(p, str) else p.decode() for p in group.attrs["weight_names"]]
+            renamed = [f"other{i}/{p.rsplit('/', 1)[-1]}" for i, p in enumerate(paths)]
+            for old, new in zip(paths, renamed, strict=True):
+                group[new] = group[old][()]
+            group.attrs["weight_names"] = renamed
+            if name == "inner":  # the batch normalization's trainable pair stands before the frozen dense layer
+                assert [p.split("/")[-1].split(":")[0] for p in renamed][:4] == ["gamma", "beta", "kernel", "bias"]
+    assert_same(read(tmp_path / "m.h5"), from_memory(model))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wrappers_of_unknown_layers_stay_as_nodes(tmp_path: Path) -> None:
+    x = keras.Input((5, 2), name="x")
+    stacked = keras.layers.RNN([keras.layers.LSTMCell(2), keras.layers.GRUCell(3)], name="stacked")
+    model = keras.Model(x, keras.layers.Dense(2, name="head")(stacked(x)))
+    model.save(tmp_path / "m.keras")
+    model.save(tmp_path / "m.h5")
+    for found in (from_memory(model), read(tmp_path / "m.keras"), read(tmp_path / "m.h5")):
+        assert [(n.class_name, list(n.weights)) for n in found.nodes] == [
+            ("InputLayer", []), ("RNN", []), ("Dense", ["kernel", "bias"]),
+        ]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -47,7 +47,7 @@ def _encode(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.dtype):
+    if isinstance(value, np.dtype) or hasattr(value, "as_numpy_dtype"):  # numpy's and TensorFlow's
         return value.name
     if hasattr(value, "get_config"):
         return {"class_name": type(value).__name__, "config": value.get_config()}

@@ -59,8 +59,24 @@ def layout(class_name: str, config: dict[str, Any], input_shape: Shape | None, l
     rule = _RULES.get(class_name)
     if rule is None:
         return None
-    reader = _Config(class_name, config, input_shape, layer)
-    return rule(reader)
+    try:
+        found = rule(_Config(class_name, config, input_shape, layer))
+    except _UnknownInner:
+        return None
+    return Store(found.own, (*found.children, *_trained_quantizers(config)))
+
+
+class _UnknownInner(Exception):
+    """A wrapper holds a layer whose variables are not known here: the wrapper's are not either."""
+
+
+def _trained_quantizers(config: dict[str, Any]) -> Iterator[tuple[str, str, Store]]:
+    """The stores of quantizers that own variables, under the argument that holds them."""
+    for key in config:
+        if key == "quantizer" or key.endswith("_quantizer"):
+            held = config[key]
+            if isinstance(held, dict) and short_name(str(held.get("class_name"))) == "ttq_weight_quantizer":
+                yield f"{key}/", key, Store((Variable("positive", ()), Variable("negative", ())))
 
 
 class _Config:
@@ -115,7 +131,9 @@ class _Config:
             shape = self.input_shape
         inside = as_dict(held.get("config"), f"config of {role} of layer {self.layer!r}")
         found = layout(name, inside, shape, f"{self.layer}/{role}")
-        return EMPTY if found is None else found
+        if found is None:
+            raise _UnknownInner
+        return found
 
 
 def _none(c: _Config) -> Store:
@@ -243,8 +261,21 @@ def _time_distributed(c: _Config) -> Store:
     return Store((), (("layer/", "layer", c.inner("layer", "layer")),))
 
 
+def _quantized_kernel(c: _Config) -> Store:
+    """qsim's wrapper of a plain layer; its quantizer's variables come with ``_trained_quantizers``."""
+    return Store((), (("layer/", "layer", c.inner("layer", "layer")),))
+
+
 def _embedding(c: _Config) -> Store:
     return Store((Variable("embeddings", (c.size("input_dim"), c.size("output_dim"))),))
+
+
+def _einsum(c: _Config) -> Store:
+    return Store((Variable("kernel", None), *((Variable("bias", None),) if c.config.get("bias_axes") else ())))
+
+
+def _rms_norm(c: _Config) -> Store:
+    return Store((Variable("scale", None),))
 
 
 def _prelu(c: _Config) -> Store:
@@ -306,7 +337,10 @@ _RULES: dict[str, Callable[[_Config], Store]] = {
     "RNN": _rnn,
     **dict.fromkeys(("Bidirectional", "QBidirectional"), _bidirectional),
     "TimeDistributed": _time_distributed,
+    "QuantizedKernel": _quantized_kernel,
     "Embedding": _embedding,
+    "EinsumDense": _einsum,
+    "RMSNormalization": _rms_norm,
     "PReLU": _prelu,
     "QScaleShift": _scale_shift,
     "QAdaptiveActivation": _adaptive,
