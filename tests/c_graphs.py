@@ -270,6 +270,12 @@ def lookups() -> Graph:
         values = rng.integers(entries[0], entries[1], (1, 32), endpoint=True)
         values[0, 0], values[0, 31] = entries
         outs.append(net.add(o.Lookup, x, table=IntArray(values), table_low=-16))
+    # Elementwise ops fused with one another, in blocks, with and without parameters per channel.
+    chain = net.add(o.Lookup, x, table=IntArray(rng.integers(-300, 300, (70, 32))), table_low=-16)
+    chain = requantize(net, chain, 3, -20, 20)
+    chain = net.add(o.Threshold, chain, thresholds=steps(-20, 21, 70, 4), base=IntArray([-2]), step=IntArray([1]))
+    outs.append(net.add(o.Lookup, chain, table=IntArray([[9, -7, 5, -3, 1]]), table_low=-2))
+    outs.append(requantize(net, requantize(net, wide, 30, -(1 << 20), 1 << 20), 11, -128, 127))
     for axis in (0, 1, 2):
         outs.append(net.add(o.ArgMax, x, axis=axis))
     outs.append(net.add(o.ArgMax, net.add(o.Reshape, x, shape=(420,)), axis=0))

@@ -68,6 +68,8 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
     index = _flat_index(head, first)
     body: list[str] = []
     pointers = [xs[name] for name in group.ops[0].inputs]
+    if head.period and split:  # an elementwise head reads where it writes; the other kernels are given the whole input
+        pointers = [f"{x} + first" for x in pointers]
     for k, (op, part) in enumerate(zip(group.ops, parts, strict=True)):
         if k == len(parts) - 1:
             target = f"y + {index}" if index != "0" else "y"
