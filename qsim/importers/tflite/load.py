@@ -62,12 +62,12 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
     """
     engine = get_profile(profile)
     model = read_source(source)
-    unknown = {op.name: None for op in model.operators if _refusal(model, op)}
+    unknown = {op.name: None for op in model.operators if _refusal(model, op, engine)}
     if unknown:
         raise UnsupportedError(
             "; ".join(
                 f"{name} in layers {', '.join(repr(_layer(model, op)) for op in model.operators if op.name == name)}: "
-                + next(r for op in model.operators if op.name == name and (r := _refusal(model, op)))
+                + next(r for op in model.operators if op.name == name and (r := _refusal(model, op, engine)))
                 for name in unknown
             ),
             way_out="run qsim doctor on the file for the whole list; quantize the model fully to int8, or replace "
@@ -85,7 +85,7 @@ def survey(source: str | Path | bytes, profile: str | None = None) -> list[Surve
     model = read_source(source)
     found: dict[str, list[str]] = {}
     for op in model.operators:
-        reason = _refusal(model, op) or _trial(model, op, engine)
+        reason = _refusal(model, op, engine) or _trial(model, op, engine)
         found.setdefault(op.name, []).append(reason or "")
     return [
         SurveyEntry(name, len(reasons), not any(reasons), " ".join(r for r in reasons if r))
@@ -97,7 +97,7 @@ def _layer(model: TfliteModel, op: Operator) -> str:
     return model.tensors[op.outputs[0]].name
 
 
-def _refusal(model: TfliteModel, op: Operator) -> str | None:
+def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
     """Why no lowering exists for the operator at all; None if one does."""
     if op.name in CONTROL_FLOW:
         return "control flow is not supported"
@@ -107,6 +107,8 @@ def _refusal(model: TfliteModel, op: Operator) -> str | None:
         return "it gives floats that the network goes on to use"
     if op.name not in LOWERINGS:
         return "the operator is not supported"
+    if op.name in profile.refused:
+        return f"profile {profile.name} does not reproduce it ({profile.refused[op.name]}); choose another profile"
     floats = [
         model.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0 and model.tensors[i].type.startswith("FLOAT")
     ]

@@ -33,7 +33,7 @@ def _same_shape(low: Lowering, op: Operator) -> tuple[TfliteTensor, TfliteTensor
 
 def _clip(activation: str) -> Lower:
     def lower(low: Lowering, op: Operator) -> None:
-        """y = clip(rescale(x - zx) + zy) to the activation's codes; the ratio of the scales is taken in float32."""
+        """y = clip(rescale(x - zx) + zy) to the activation's codes."""
         x, y = _same_shape(low, op)
         low.activations(op, [x, y], BOTH)
         same = x.scale == y.scale and x.zero_point == y.zero_point
@@ -48,14 +48,14 @@ def _clip(activation: str) -> Lower:
         if same:
             low.clipped(op, low.value(op, 0), bounds)
             return
-        rescale = make_rescale(low.profile.elementwise, [float(np.float32(x.scale / y.scale))])
+        rescale = make_rescale(low.profile.elementwise, [low.ratio(x, y)])
         low.requantize(op, low.value(op, 0), rescale, bounds, input_zero_point=x.zero_point)
 
     return lower
 
 
 def leaky_relu(low: Lowering, op: Operator) -> None:
-    """y = clip(r(x - zx) + zy), r with input/output scale for x >= zx, with alpha times it below (all in float32)."""
+    """y = clip(r(x - zx) + zy), r with input/output scale for x >= zx, with alpha times it below."""
     x, y = _same_shape(low, op)
     low.activations(op, [x, y], BOTH)
     alpha = np.float32(op.options["Alpha"])
@@ -66,10 +66,10 @@ def leaky_relu(low: Lowering, op: Operator) -> None:
     low.requantize(
         op,
         low.value(op, 0),
-        make_rescale(scheme, [float(np.float32(x.scale / y.scale))]),
+        make_rescale(scheme, [low.ratio(x, y)]),
         (fmt.low, fmt.high),
         input_zero_point=x.zero_point,
-        negative=make_rescale(scheme, [float(np.float32(np.float32(x.scale * alpha) / y.scale))]),
+        negative=make_rescale(scheme, [low.ratio(x, y, alpha)]),
     )
 
 
@@ -183,9 +183,9 @@ def tanh(low: Lowering, op: Operator) -> None:
     _table(low, op, code)
 
 
-def _int16_multiplier(factor: np.float32) -> tuple[int, int]:
+def _int16_multiplier(factor: float) -> tuple[int, int]:
     """QuantizeMultiplier's result in 16 bits (DownScaleInt32ToInt16Multiplier), with TFLite's shift."""
-    multiplier, right = quantize_multiplier(float(factor))
+    multiplier, right = quantize_multiplier(factor)
     reduced = 32767 if multiplier >= fx.INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16
     return reduced, -right
 
@@ -194,9 +194,13 @@ def hard_swish(low: Lowering, op: Operator) -> None:
     """int8: x * relu6(x + 3) / 6 in the reference kernel's 16-bit fixed point, as a table over all 256 codes."""
     x, y = _same_shape(low, op)
     low.activations(op, [x, y], ("INT8",))
-    fine = np.float32(np.float32(1 / 128) * x.scale)
-    out_multiplier, out_shift = _int16_multiplier(np.float32(fine / y.scale))
-    relu_multiplier, relu_shift = _int16_multiplier(np.float32(fine / np.float32(3 / 32768)))
+    # Dividing by 128 is exact; 3 / 32768 is the scale on which the gate's 3.0 is 32768.
+    out_multiplier, out_shift = _int16_multiplier(low.ratio(x, y) / 128)
+    gate_scale = np.float32(3 / 32768)
+    fine = float(x.scale) / 128
+    exact = low.profile.double_factors
+    relu_factor = fine / float(gate_scale) if exact else float(np.float32(np.float32(fine) / gate_scale))
+    relu_multiplier, relu_shift = _int16_multiplier(relu_factor)
     if out_shift > 0:
         raise low.unsupported(op, "has an output scale below 1/128 of its input scale, which its kernel refuses")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from qsim.importers.tflite.lowering import (
     INT32,
     Lower,
@@ -11,11 +9,10 @@ from qsim.importers.tflite.lowering import (
     graph_shape,
     identity_rescale,
     make_rescale,
-    paired_rescale,
 )
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
-from qsim.numerics import Overflow, Rounding, quantize_multiplier, shift_only
+from qsim.numerics import Overflow, Rounding, shift_only
 
 BOTH = ("INT8", "INT16")
 
@@ -25,20 +22,14 @@ def _sum(sign: int) -> Lower:
         """y = clip(r(r1(x1 - z1) +- r2(x2 - z2)) + zy).
 
         Each input is shifted left by 20 (15 for int16) and multiplied by its scale / (2 * larger scale); the larger
-        scale's factor is exactly one half, which is a left shift by one bit less. SUB takes the ratios in float32,
-        ADD in float64.
+        scale's factor is exactly one half, which is a left shift by one bit less. All ratios in float64.
         """
         a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
         low.activations(op, [a, b, y], BOTH)
         left = 20 if y.type == "INT8" else 15
-        if sign > 0:
-            twice = 2 * float(max(a.scale, b.scale))
-            factors = [float(a.scale) / twice, float(b.scale) / twice]
-            out_factor = twice / ((1 << left) * float(y.scale))
-        else:
-            twice32 = np.float32(2 * max(a.scale, b.scale))
-            factors = [float(np.float32(t.scale / twice32)) for t in (a, b)]
-            out_factor = float(np.float32(twice32 / np.float32(np.float32(1 << left) * y.scale)))
+        twice = 2 * float(max(a.scale, b.scale))
+        factors = [float(a.scale) / twice, float(b.scale) / twice]
+        out_factor = twice / ((1 << left) * float(y.scale))
         if not 0 < out_factor < 1:
             raise low.unsupported(op, "has an output scale far below its input scales, which its kernel refuses")
         names, shifts, zeros = [], [], []
@@ -86,12 +77,12 @@ def _scaled(low: Lowering, op: Operator, source: str, factor: float, suffix: str
 
 
 def mul(low: Lowering, op: Operator) -> None:
-    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y in float64."""
+    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y."""
     a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
     low.activations(op, [a, b, y], BOTH)
     acc = low.step(op, o.Mul, [low.value(op, 0), low.value(op, 1)], "acc", zero_points=(a.zero_point, b.zero_point))
     low.accumulator(op, acc)
-    factor = float(a.scale) * float(b.scale) / float(y.scale)
+    factor = low.ratio(a, y, b.scale)
     low.requantize(op, acc, make_rescale(low.profile.elementwise, [factor]), low.activation_range(op, y))
 
 
@@ -116,13 +107,25 @@ def quantize(low: Lowering, op: Operator) -> None:
                 f"converts {x.type} to {y.type} with {t.name!r} inside the network",
                 "keep floats at the model's ends; quantize everything between them",
             )
+    if not low.profile.int16 and "INT16" in (x.type, y.type):
+        raise low.unsupported(op, f"converts {x.type} to {y.type}", "choose profile='tflm'")
     if graph_shape(x.shape) != graph_shape(y.shape):
         raise low.wrong_shape(op, x.shape)
-    pair = quantize_multiplier(float(x.scale) / float(y.scale))
-    same = pair == (1 << 30, -1)
-    rescale = identity_rescale() if same else paired_rescale(low.profile.elementwise, [pair])
-    fmt = INTEGER_FORMATS[y.type]
-    low.requantize(op, low.value(op, 0), rescale, (fmt.low, fmt.high), input_zero_point=x.zero_point)
+    factor, fmt = float(x.scale) / float(y.scale), INTEGER_FORMATS[y.type]
+    bounds, source = (fmt.low, fmt.high), low.value(op, 0)
+    if factor == 1:
+        low.requantize(op, source, identity_rescale(), bounds, input_zero_point=x.zero_point)
+    elif op.name not in low.profile.lanes or x.size % low.profile.lanes[op.name] == 0:
+        rescale = make_rescale(low.profile.quantize, [factor])
+        low.requantize(op, source, rescale, bounds, input_zero_point=x.zero_point)
+    elif len(graph_shape(y.shape)) == 1:
+        low.requantize_lanes(op, source, low.profile.quantize, [factor], bounds, input_zero_point=x.zero_point)
+    else:
+        raise low.unsupported(
+            op,
+            f"has {x.size} elements, which the engine's vector kernel of {low.profile.lanes[op.name]} splits",
+            "choose profile='litert-ref'",
+        )
 
 
 LOWERINGS: dict[str, Lower] = {

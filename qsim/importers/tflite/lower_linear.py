@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from qsim.errors import ModelError
+from qsim.importers.tflite.exact import float64_rescale
 from qsim.importers.tflite.lowering import (
     INT32,
     UNIT,
@@ -20,7 +21,7 @@ from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, IntFormat, Rescale, Scheme
+from qsim.numerics import Array, IntArray, IntFormat, Scheme
 
 INT64 = IntFormat(64, True)
 ACTIVATIONS = ("INT8", "INT16")
@@ -79,6 +80,10 @@ def _bias(low: Lowering, op: Operator, position: int, channels: int, wide: bool)
         return None, wide
     if tensor.type != "INT32" and not (wide and tensor.type == "INT64"):
         raise low.unsupported(op, f"has a bias of type {tensor.type}", "use full integer quantization")
+    if wide and tensor.type == "INT32" and not (low.profile.micro and op.name != "TRANSPOSE_CONV"):
+        raise low.unsupported(
+            op, "has 16-bit activations and a 32-bit bias, which this engine reads as 64 bits", "use a 64-bit bias"
+        )
     values = low.constant(op, position, "bias")
     if values.size != channels:
         raise ModelError(f"{low.where(op)}: {values.size} biases for {channels} output channels.")
@@ -98,12 +103,24 @@ def _accumulated(x: TfliteTensor, w: TfliteTensor) -> Quantization:
     return Quantization(scale=tuple(f * s for f in w.quantization.fractions for s in x.quantization.fractions))  # type: ignore[union-attr]
 
 
-def _finish(low: Lowering, op: Operator, acc: str, factors: list[float], scheme: Scheme, wide: bool) -> None:
-    """Proof of the accumulator, rescale, zero point, fused activation."""
+def _finish(low: Lowering, op: Operator, acc: str, factors: list[float], scheme: Scheme | None, wide: bool) -> None:
+    """Proof of the accumulator, rescale, zero point, fused activation. scheme None: in float64, half away."""
     y = low.output(op)
     low.accumulator(op, acc, INT64 if wide else INT32)
-    rescale: Rescale = wide_rescale(factors) if wide else make_rescale(scheme, factors)
-    low.requantize(op, acc, rescale, low.activation_range(op, y))
+    bounds = low.activation_range(op, y)
+    if scheme is None:
+        lows, highs = low.builder.interval(acc).per_channel()
+        ranges = [(int(a), int(b)) for a, b in zip(lows, highs, strict=True)]
+        if len(factors) == 1:
+            ranges = [(min(a for a, _ in ranges), max(b for _, b in ranges))]
+        codes = bounds[0] - y.zero_point, bounds[1] - y.zero_point
+        rescale = float64_rescale(factors, ranges, codes, low.layer(op))
+    elif wide:
+        rescale = wide_rescale(factors)
+    else:
+        low.requantize_lanes(op, acc, scheme, factors, bounds)
+        return
+    low.requantize(op, acc, rescale, bounds)
 
 
 def conv_2d(low: Lowering, op: Operator) -> None:
@@ -198,14 +215,14 @@ def transpose_conv(low: Lowering, op: Operator) -> None:
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    _finish(low, op, acc, _factors(x, w, y, out_channels), low.profile.conv, wide)
+    _finish(low, op, acc, _factors(x, w, y, out_channels), low.profile.transpose_conv, wide)
 
 
 def fully_connected(low: Lowering, op: Operator) -> None:
     """acc[..., o] = sum_c w[o,c]*(x[..., c] - zx) + bias[o]; the input is read as rows of the weights' length.
 
-    Per tensor, the kernels take input scale * weight scale in float32 before dividing in float64; per channel all in
-    float64.
+    The factor is input scale * weight scale / output scale in float64; with per-tensor weights LiteRT's optimised
+    kernel takes the product in float32 first.
     """
     x, y = low.tensor(op, 0), low.output(op)
     low.activations(op, [x, y], ACTIVATIONS)
@@ -230,10 +247,12 @@ def fully_connected(low: Lowering, op: Operator) -> None:
         quantization=_accumulated(x, w),
     )
     assert w.quantization is not None
-    if w.quantization.per_tensor:
-        factors = [float(np.float32(x.scale * w.scale)) / float(y.scale)]
-    else:
+    if not w.quantization.per_tensor:
         factors = _factors(x, w, y, channels)
+    elif low.profile.double_dense:
+        factors = [float(x.scale) * float(w.scale) / float(y.scale)]
+    else:
+        factors = [float(np.float32(x.scale * w.scale)) / float(y.scale)]
     _finish(low, op, acc, factors, low.profile.dense, wide)
 
 
@@ -253,7 +272,8 @@ def batch_matmul(low: Lowering, op: Operator) -> None:
     full = low.builder.tensor(acc).shape
     if math.prod(full) != y.size or full[-2:] != y.shape[-2:]:
         raise low.wrong_shape(op, full)
-    factor = float(np.float32(a.scale * b.scale)) / float(y.scale)
+    product = float(a.scale) * float(b.scale) if low.profile.double_factors else float(np.float32(a.scale * b.scale))
+    factor = product / float(y.scale)
     rescale = wide_rescale([factor]) if a.type == "INT16" else make_rescale(low.profile.elementwise, [factor])
     fmt = INTEGER_FORMATS[y.type]
     source = low.reshaped(op, acc, graph_shape(y.shape), "acc_shape")

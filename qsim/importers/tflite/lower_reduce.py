@@ -20,7 +20,7 @@ from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, Rounding, quantize_multiplier, scalar
+from qsim.numerics import Array, IntArray, Rounding, Scheme, quantize_multiplier, scalar
 
 BOTH = ("INT8", "INT16")
 
@@ -124,6 +124,9 @@ def _mean_or_sum(mean: bool) -> Lower:
         n = x.size // max(y.size, 1)
         q = Quantization.of(low.quantization(x).scale[0], n * x.zero_point)
         acc = low.accumulator(op, _reduced(low, op, "sum", "acc", q))
+        if mean and _vector_mean(low, op, x):
+            _finish_vector_mean(low, op, x, y, acc, n)
+            return
         multiplier, right = quantize_multiplier(float(x.scale) / float(y.scale))
         if mean:
             k = min(n.bit_length() - 1, 32, 31 - right)
@@ -133,6 +136,22 @@ def _mean_or_sum(mean: bool) -> Lower:
         low.requantize(op, acc, rescale, (fmt.low, fmt.high), input_zero_point=n * x.zero_point)
 
     return lower
+
+
+def _vector_mean(low: Lowering, op: Operator, x: TfliteTensor) -> bool:
+    """Whether LiteRT's optimised kernel takes its own way: a 4-D mean over height and width that keeps them."""
+    axes = {int(a) % 4 for a in low.constant(op, 1, "axes").reshape(-1)}
+    return op.name in low.profile.lanes and len(x.shape) == 4 and bool(op.options["KeepDims"]) and axes == {1, 2}
+
+
+def _finish_vector_mean(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor, acc: str, n: int) -> None:
+    """y = clip(r(sum of codes) + bias) with r by scale x / (n * scale y) and bias = zy - round(zx * scale x / scale y),
+    all in float32."""
+    shift = np.float32(np.float32(np.float32(x.zero_point) * x.scale) / y.scale)
+    bias = y.zero_point - int(np.float32(shift + np.float32(0.5 if shift > 0 else -0.5)))
+    factor = float(np.float32(x.scale / np.float32(np.float32(n) * y.scale)))
+    fmt = INTEGER_FORMATS[y.type]
+    low.requantize_lanes(op, acc, Scheme.TFLITE_UPWARD, [factor], (fmt.low, fmt.high), zero_point=bias)
 
 
 def _reduce_extremum(kind: Literal["max", "min"]) -> Lower:

@@ -146,6 +146,8 @@ class Lowering:
 
     def activations(self, op: Operator, tensors: Sequence[TfliteTensor], types: Sequence[str]) -> None:
         """Raise UnsupportedError unless all ``tensors`` have one type out of ``types`` and per-tensor quantization."""
+        if not self.profile.int16:
+            types = [t for t in types if t != "INT16"]
         for t in tensors:
             if t.type not in types:
                 raise self.unsupported(
@@ -174,6 +176,13 @@ class Lowering:
                 )
 
     # Writing ----------------------------------------------------------------------------------------------------
+
+    def ratio(self, numerator: TfliteTensor, denominator: TfliteTensor, times: np.float32 | None = None) -> float:
+        """scale (* times) / scale in the precision that the engine takes (``Profile.double_factors``)."""
+        if self.profile.double_factors:
+            return float(numerator.scale) * (1.0 if times is None else float(times)) / float(denominator.scale)
+        product = numerator.scale if times is None else np.float32(numerator.scale * times)
+        return float(np.float32(product / denominator.scale))
 
     def quantization(self, tensor: TfliteTensor) -> Quantization:
         q = tensor.quantization
@@ -284,18 +293,60 @@ class Lowering:
         **fields: Any,
     ) -> str:
         """The last step of most operators: rescale, add the output's zero point, clip to ``bounds``."""
+        fields.setdefault("zero_point", self.output(op, position).zero_point)
         return self.result(
             op,
             o.Requantize,
             [source],
             position,
             rescale=rescale,
-            zero_point=self.output(op, position).zero_point,
             overflow=Overflow.SAT,
             low=bounds[0],
             high=bounds[1],
             **fields,
         )
+
+    def requantize_lanes(
+        self,
+        op: Operator,
+        source: str,
+        scheme: Scheme,
+        factors: Sequence[float],
+        bounds: tuple[int, int],
+        **fields: Any,
+    ) -> None:
+        """``requantize`` by real factors (one, or one per channel), where the channels beyond the engine's last full
+        vector are rescaled with TFLITE_DOUBLE: as one op, or as two on slices, joined again."""
+        shape = self.builder.tensor(source).shape
+        channels, lanes = shape[-1], self.profile.lanes.get(op.name, 1)
+        whole = channels // lanes * lanes
+        if whole in (0, channels):
+            chosen = scheme if whole else Scheme.TFLITE_DOUBLE
+            self.requantize(op, source, make_rescale(chosen, factors), bounds, **fields)
+            return
+        fields.setdefault("zero_point", self.output(op).zero_point)
+        parts = []
+        stretches = ((0, whole, scheme, "lanes"), (whole, channels, Scheme.TFLITE_DOUBLE, "rest"))
+        for first, last, chosen, name in stretches:
+            begin, strides = (*(0 for _ in shape[1:]), first), (1,) * len(shape)
+            size = (*shape[:-1], last - first)
+            part = self.step(op, o.Slice, [source], f"{name}_acc", begin=begin, strides=strides, shape=size)
+            some = factors if len(factors) == 1 else factors[first:last]
+            parts.append(
+                self.step(
+                    op,
+                    o.Requantize,
+                    [part],
+                    name,
+                    quantization=self.quantization(self.output(op)),
+                    rescale=make_rescale(chosen, some),
+                    overflow=Overflow.SAT,
+                    low=bounds[0],
+                    high=bounds[1],
+                    **fields,
+                )
+            )
+        self.result(op, o.Concat, parts, axis=len(shape) - 1)
 
     def clipped(self, op: Operator, source: str, bounds: tuple[int, int]) -> str:
         """The output as ``source`` clipped to ``bounds``; no step where that changes nothing is needed for shape."""

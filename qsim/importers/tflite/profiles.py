@@ -1,12 +1,13 @@
 """The named numeric profiles: which engine's arithmetic a ``.tflite`` file is given.
 
-The file itself does not say how a rescale rounds; each engine does it its own way. Sources: the engines' kernels, and
-runs of the engines on the same files (tests/importers/test_tflite_*.py).
+The file does not say how a rescale rounds, nor in which precision a ratio of scales is taken; each engine does it its
+own way. Sources: runs of the engines themselves on single operators with 16-bit outputs and on exact ties
+(tests/importers/test_tflite_ops.py repeats them), read together with their kernels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qsim.errors import UsageError
 from qsim.numerics import Scheme
@@ -16,49 +17,75 @@ from qsim.numerics import Scheme
 class Profile:
     """One engine.
 
-    conv: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV. dense: FULLY_CONNECTED.
+    conv: CONV_2D, DEPTHWISE_CONV_2D. transpose_conv, quantize: the operators of that name (QUANTIZE between integers).
+    dense: FULLY_CONNECTED; None: the kernel rounds accumulator * float64 factor half away from zero.
     elementwise: everything else that rescales.
-    micro: the engine is TensorFlow Lite Micro (its registrations and checks apply).
-    integer_softmax: SOFTMAX runs in integers; else it runs in floats and stays outside the graph.
+    double_factors: MUL, RELU, LEAKY_RELU, HARD_SWISH, BATCH_MATMUL take ratios of scales in float64, else in float32.
+    double_dense: FULLY_CONNECTED with per-tensor weights takes its factor in float64, else input * weight in float32.
+    lanes: operator -> its vector kernel's width: channels (QUANTIZE: elements) beyond the last full group of so many
+    go through the scalar rest of the loop, which is TFLITE_DOUBLE.
+    micro: the engine is TensorFlow Lite Micro. int16: 16x8 models are reproduced.
+    refused: operator -> why this engine's version of it is not reproduced.
     """
 
     name: str
     conv: Scheme
-    dense: Scheme
+    transpose_conv: Scheme
+    dense: Scheme | None
     elementwise: Scheme
+    quantize: Scheme
+    double_factors: bool = False
+    double_dense: bool = True
+    lanes: dict[str, int] = field(default_factory=dict)
     micro: bool = False
-    integer_softmax: bool = True
+    int16: bool = True
+    refused: dict[str, str] = field(default_factory=dict)
 
+
+_DOUBLE, _UPWARD, _FLOAT32 = Scheme.TFLITE_DOUBLE, Scheme.TFLITE_UPWARD, Scheme.FLOAT32
 
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
         Profile(
             name="tflm",
-            conv=Scheme.TFLITE_DOUBLE,
-            dense=Scheme.TFLITE_DOUBLE,
-            elementwise=Scheme.TFLITE_DOUBLE,
+            conv=_DOUBLE,
+            transpose_conv=_DOUBLE,
+            dense=_DOUBLE,
+            elementwise=_DOUBLE,
+            quantize=_DOUBLE,
+            double_factors=True,
             micro=True,
         ),
         Profile(
             name="litert-ref",
-            conv=Scheme.TFLITE_DOUBLE,
-            dense=Scheme.TFLITE_SINGLE,
-            elementwise=Scheme.TFLITE_DOUBLE,
+            conv=_DOUBLE,
+            transpose_conv=_DOUBLE,
+            dense=None,
+            elementwise=_DOUBLE,
+            quantize=_DOUBLE,
+            refused={"SUM": "the reference kernel adds in 8 bits and overflows"},
         ),
         Profile(
             name="litert-opt",
-            conv=Scheme.TFLITE_UPWARD,
-            dense=Scheme.TFLITE_UPWARD,
-            elementwise=Scheme.TFLITE_DOUBLE,
-            integer_softmax=False,
+            conv=_UPWARD,
+            transpose_conv=_UPWARD,
+            dense=_UPWARD,
+            elementwise=_DOUBLE,
+            quantize=_UPWARD,
+            double_dense=False,
+            lanes={"DEPTHWISE_CONV_2D": 8, "TRANSPOSE_CONV": 8, "MEAN": 16, "QUANTIZE": 16},
+            int16=False,
+            refused={"SUM": "the optimised kernel computes in floats"},
         ),
         Profile(
             name="litert-xnnpack",
-            conv=Scheme.FLOAT32,
-            dense=Scheme.FLOAT32,
-            elementwise=Scheme.FLOAT32,
-            integer_softmax=False,
+            conv=_FLOAT32,
+            transpose_conv=_FLOAT32,
+            dense=_FLOAT32,
+            elementwise=_FLOAT32,
+            quantize=_FLOAT32,
+            int16=False,
         ),
     )
 }

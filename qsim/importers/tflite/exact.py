@@ -1,0 +1,82 @@
+"""An integer rescale that gives what float64 arithmetic gives, proven on the whole accumulator range.
+
+LiteRT's reference FULLY_CONNECTED rounds float64(acc * factor) half away from zero. A float64 factor has up to 53
+bits, too many for hardware; but only the accumulator values where the output code changes matter, so the least
+multiplier is searched whose codes change at the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qsim.errors import UnsupportedError
+from qsim.numerics import INT64_SAFE, Array, IntArray, Rescale, Rounding, Scheme, scalar
+
+_LEAST_BITS = 16
+
+
+def _round_away(x: Array) -> Array:
+    return np.asarray(np.sign(x) * np.floor(np.abs(x) + 0.5))
+
+
+def _changes(factor: float, low: int, high: int, codes: Array) -> tuple[Array, Array]:
+    """For each code r in ``codes`` the least accumulator t in [low, high] with round(t * factor) >= r, where there is
+    one above low: (codes, accumulators). round(t * factor) does not fall with t."""
+    t = np.clip(np.ceil((codes - 0.5) / factor), low - 2, high + 2).astype(np.int64) - 2
+    for _ in range(4):  # from two below the real solution upwards: float64 is off by far less than one
+        t += _round_away(t * factor) < codes
+    inside = (t > low) & (t <= high)
+    return codes[inside], t[inside]
+
+
+def _search(factor: float, low: int, high: int, codes: Array) -> tuple[int, int] | None:
+    wanted, t = _changes(factor, low, high, codes)
+    mantissa, exponent = np.frexp(factor)
+    reach = max(abs(low), abs(high), 1)
+    for bits in range(_LEAST_BITS, 54):
+        m, shift = round(float(mantissa) * (1 << bits)), bits - int(exponent)
+        if m * reach > INT64_SAFE or shift < 1:
+            return None
+
+        def rounded(x: Array, m: int = m, shift: int = shift) -> Array:
+            product = np.abs(x * m) + (1 << (shift - 1))
+            return np.asarray(np.where(x < 0, -(product >> shift), product >> shift))
+
+        if shift <= 62 and (rounded(t) >= wanted).all() and (rounded(t - 1) < wanted).all():
+            return m, shift
+    return None
+
+
+def float64_rescale(
+    factors: Sequence[float], ranges: Sequence[tuple[int, int]], bounds: tuple[int, int], layer: str
+) -> Rescale:
+    """A PLAIN rescale equal to round_half_away(float64(acc * factor)) clipped to ``bounds``.
+
+    Parameters
+    ----------
+    factors: one per channel (positive). ranges: the proven accumulator range per channel.
+    bounds: least and greatest code, before the zero point is added.
+
+    Raises UnsupportedError where no multiplier of up to 53 bits gives the same codes within 62 bits.
+    """
+    codes = np.arange(bounds[0] + 1, bounds[1] + 1, dtype=np.int64)
+    pairs = []
+    for factor, (low, high) in zip(factors, ranges, strict=True):
+        pair = _search(factor, low, high, codes)
+        if pair is None:
+            raise UnsupportedError(
+                f"no integer multiplier gives LiteRT's float64 rescale by {factor!r} on [{low}, {high}]",
+                layer=layer,
+                way_out="choose profile='tflm'",
+            )
+        pairs.append(pair)
+    one = all(p == pairs[0] for p in pairs)
+    return Rescale(
+        multiplier=scalar(pairs[0][0]) if one else IntArray([m for m, _ in pairs]),
+        addend=scalar(0),
+        shift=scalar(pairs[0][1]) if one else IntArray([s for _, s in pairs]),
+        rounding=Rounding.RND_INF,
+        scheme=Scheme.PLAIN,
+    )

@@ -1,0 +1,624 @@
+"""One random single-operator model per operator kind and seed, as flatbuffer bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tflite_make import Maker
+
+Make = Callable[[np.random.Generator], bytes]
+
+
+class Random:
+    """Draws of shapes and quantizations. always_bias: LiteRT refuses (or crashes on) convolutions without one."""
+
+    always_bias = False
+
+    def __init__(self, rng: np.random.Generator, kind: str = "INT8") -> None:
+        self.rng, self.kind, self.maker = rng, kind, Maker()
+
+    def scale(self) -> float:
+        return float(np.float32(np.exp(self.rng.uniform(np.log(0.002), np.log(0.6)))))
+
+    def zero(self) -> int:
+        if self.kind == "INT16":
+            return 0
+        return int(self.rng.choice([-128, 127, 0, int(self.rng.integers(-128, 128))]))
+
+    def near(self, scale: float, low: float = 0.4, high: float = 2.5) -> float:
+        return float(np.float32(scale * self.rng.uniform(low, high)))
+
+    def pick(self, *values: Any) -> Any:
+        return values[int(self.rng.integers(len(values)))]
+
+    def image(self, least: int = 1) -> tuple[int, int, int, int]:
+        h, w, c = (int(self.rng.integers(least, 9)), int(self.rng.integers(least, 9)), int(self.rng.integers(1, 6)))
+        return 1, h, w, c
+
+    def any_shape(self) -> tuple[int, ...]:
+        return self.pick(self.image(), (1, int(self.rng.integers(1, 20))), (1, 3, int(self.rng.integers(1, 7))))
+
+    def x(self, shape: tuple[int, ...], scale: float | None = None, zero: int | None = None, name: str = "x") -> int:
+        self.x_scale, self.x_zero = scale or self.scale(), self.zero() if zero is None else zero
+        return self.maker.input(name, shape, self.kind, self.x_scale, self.x_zero)
+
+    def y(self, shape: tuple[int, ...], scale: float | None = None, zero: int | None = None, name: str = "y") -> int:
+        zero = self.zero() if zero is None else zero
+        index = self.maker.tensor(name, shape, self.kind, scale or self.scale(), zero)
+        self.maker.output(index)
+        return index
+
+    def same(self, shape: tuple[int, ...], name: str = "y") -> int:
+        return self.y(shape, self.x_scale, self.x_zero, name)
+
+    def const(self, name: str, values: Any, kind: str = "INT32") -> int:
+        array = np.asarray(values)
+        return self.maker.tensor(name, array.shape, kind, data=array)
+
+    def activation(self) -> int:
+        return int(self.pick(0, 0, 1, 2, 3))
+
+    def done(self) -> bytes:
+        return self.maker.bytes()
+
+
+def _out(n: int, k: int, s: int, d: int, same: bool) -> int:
+    return -(-n // s) if same else (n - (k - 1) * d - 1) // s + 1
+
+
+def _weights(r: Random, shape: tuple[int, ...], axis: int) -> tuple[int, np.ndarray]:
+    channels = shape[axis]
+    per_channel = bool(r.pick(True, True, False))
+    scales = np.array([r.scale() * 0.1 for _ in range(channels if per_channel else 1)], dtype=np.float32)
+    data = r.rng.integers(-127, 128, shape)
+    zeros = np.zeros(len(scales), dtype=np.int64)
+    return r.maker.tensor("w", shape, "INT8", scales, zeros, data, axis), np.broadcast_to(scales, (channels,))
+
+
+def _bias(r: Random, scales: np.ndarray) -> int:
+    if r.pick(False, False, True) and not r.always_bias:
+        return -1
+    wide = r.kind == "INT16"
+    limit = 1 << (20 if wide else 12)
+    scale = np.float32(r.x_scale) * scales
+    data = r.rng.integers(-limit, limit, len(scales))
+    return r.maker.tensor("b", (len(scales),), "INT64" if wide else "INT32", scale, 0, data)
+
+
+def _y_scale(r: Random, fan: int, scales: np.ndarray) -> float:
+    """A scale that makes the output use its codes."""
+    codes = 73.0 * (73.0 if r.kind == "INT8" else 19000.0)
+    spread = float(np.sqrt(fan)) * codes * r.x_scale * float(scales.max())
+    return r.near(spread / (80 if r.kind == "INT8" else 20000), 0.3, 3)
+
+
+def conv(depthwise: bool, kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image(3)
+        kh, kw = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        same = bool(r.pick(True, False))
+        sh, sw = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        dh, dw = (int(r.pick(1, 1, 2)), int(r.pick(1, 1, 2))) if (sh, sw) == (1, 1) else (1, 1)
+        dh = dh if same or (kh - 1) * dh < shape[1] else 1
+        dw = dw if same or (kw - 1) * dw < shape[2] else 1
+        x = r.x(shape)
+        if depthwise:
+            multiplier = int(r.pick(1, 1, 2, 3))
+            out_c, fan = shape[3] * multiplier, kh * kw
+            w, scales = _weights(r, (1, kh, kw, out_c), 3)
+        else:
+            out_c, fan = int(rng.integers(1, 7)), kh * kw * shape[3]
+            w, scales = _weights(r, (out_c, kh, kw, shape[3]), 0)
+        b = _bias(r, scales)
+        out = (1, _out(shape[1], kh, sh, dh, same), _out(shape[2], kw, sw, dw, same), out_c)
+        y = r.y(out, _y_scale(r, fan, scales))
+        fields = {
+            "padding": 0 if same else 1,
+            "strideH": sh,
+            "strideW": sw,
+            "dilationHFactor": dh,
+            "dilationWFactor": dw,
+            "fusedActivationFunction": r.activation(),
+        }
+        inputs = [x, w] if b < 0 else [x, w, b]
+        if depthwise:
+            options = "DepthwiseConv2DOptions"
+            fields["depthMultiplier"] = multiplier
+        else:
+            options = "Conv2DOptions"
+        r.maker.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, [y], options, 3, **fields)
+        return r.done()
+
+    return make
+
+
+def transpose_conv(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image()
+        kh, kw = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        sh, sw = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        same = bool(r.pick(True, False))
+        kh, kw = (max(kh, sh), max(kw, sw)) if not same else (kh, kw)
+        out_c = int(rng.integers(1, 5))
+        x_shape = shape
+        if same:
+            out = (1, shape[1] * sh - int(rng.integers(sh)), shape[2] * sw - int(rng.integers(sw)), out_c)
+        else:
+            out = (1, (shape[1] - 1) * sh + kh, (shape[2] - 1) * sw + kw, out_c)
+        target = r.const("shape", np.array(out))
+        x = r.x(x_shape)
+        w, scales = _weights(r, (out_c, kh, kw, shape[3]), 0)
+        b = _bias(r, scales)
+        y = r.y(out, _y_scale(r, kh * kw * shape[3], scales))
+        inputs = [target, w, x] + ([b] if b >= 0 else [])
+        fields = {"padding": 0 if same else 1, "strideH": sh, "strideW": sw, "fusedActivationFunction": r.activation()}
+        r.maker.operator("TRANSPOSE_CONV", inputs, [y], "TransposeConvOptions", 3, **fields)
+        return r.done()
+
+    return make
+
+
+def fully_connected(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        depth, out_c = int(rng.integers(1, 40)), int(rng.integers(1, 12))
+        rows = int(r.pick(1, 1, 3))
+        shape = (1, rows, depth) if rows > 1 else r.pick((1, depth), (1, 1, depth))
+        keep = rows > 1
+        x = r.x(shape)
+        w, scales = _weights(r, (out_c, depth), 0)
+        b = _bias(r, scales)
+        out = (*shape[:-1], out_c) if keep else (1, out_c)
+        y = r.y(out, _y_scale(r, depth, scales))
+        options = {"fusedActivationFunction": r.activation(), "keepNumDims": keep}
+        r.maker.operator("FULLY_CONNECTED", [x, w, b], [y], "FullyConnectedOptions", 4, **options)
+        return r.done()
+
+    return make
+
+
+def batch_matmul(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        n, k, m = (int(rng.integers(1, 6)) for _ in range(3))
+        lead = r.pick((1,), (1, 2), (3,))
+        adj_x, adj_y = bool(r.pick(True, False)), bool(r.pick(True, False))
+        a_shape = (*lead, k, n) if adj_x else (*lead, n, k)
+        b_shape = (*lead, m, k) if adj_y else (*lead, k, m)
+        a = r.x(a_shape)
+        b_scale, b_zero = r.scale(), r.zero()
+        if r.pick(True, False):
+            data = rng.integers(-128, 128, b_shape)
+            b = r.maker.tensor("b", b_shape, kind, b_scale, b_zero, data)
+        else:
+            b = r.maker.input("b", b_shape, kind, b_scale, b_zero)
+        codes = 5000.0 if kind == "INT8" else 19000.0**2
+        y = r.y((*lead, n, m), r.near(float(np.sqrt(k)) * codes * r.x_scale * b_scale / 60))
+        if kind == "INT16":
+            r.maker.graph.tensors[y].quantization.scale /= 300
+        r.maker.operator("BATCH_MATMUL", [a, b], [y], "BatchMatMulOptions", 1, adjX=adj_x, adjY=adj_y)
+        return r.done()
+
+    return make
+
+
+def _pair(r: Random) -> tuple[int, int, tuple[int, ...], float, float]:
+    """Two operands, of one shape, broadcast, or with the second constant, and their scales."""
+    shape = r.any_shape()
+    other = r.pick(shape, shape, (1,) * (len(shape) - 1) + shape[-1:], shape[-1:], (1,))
+    a = r.x(shape, name="a")
+    a_scale = r.x_scale
+    b_scale = r.pick(a_scale, r.scale(), r.near(a_scale))
+    zero = r.zero()
+    if r.pick(True, False):
+        low, high = (-128, 128) if r.kind == "INT8" else (-32768, 32768)
+        b = r.maker.tensor("b", other, r.kind, b_scale, zero, r.rng.integers(low, high, other))
+    else:
+        b = r.maker.input("b", other, r.kind, b_scale, zero)
+    return (b, a, shape, b_scale, a_scale) if r.pick(False, True) else (a, b, shape, a_scale, b_scale)
+
+
+def binary(name: str, options: str, kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        a, b, shape, a_scale, b_scale = _pair(r)
+        if name == "MUL":
+            scale = r.near(a_scale * b_scale * (64 if kind == "INT8" else 16000))
+        else:
+            scale = r.near(max(a_scale, b_scale), 0.5, 3)
+        y = r.y(shape, scale)
+        r.maker.operator(name, [a, b], [y], options, 2, fusedActivationFunction=r.activation())
+        return r.done()
+
+    return make
+
+
+def extremum(name: str, kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.any_shape()
+        other = r.pick(shape, shape[-1:])
+        a = r.x(shape, name="a")
+        b = r.maker.input("b", other, kind, r.x_scale, r.x_zero)
+        r.maker.operator(name, [a, b], [r.same(shape)], "MaximumMinimumOptions")
+        return r.done()
+
+    return make
+
+
+def pool(name: str, kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image(3)
+        kh, kw = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        sh, sw = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        same = bool(r.pick(True, False))
+        x = r.x(shape)
+        y = r.same((1, _out(shape[1], kh, sh, 1, same), _out(shape[2], kw, sw, 1, same), shape[3]))
+        r.maker.operator(
+            name,
+            [x],
+            [y],
+            "Pool2DOptions",
+            2,
+            padding=0 if same else 1,
+            strideH=sh,
+            strideW=sw,
+            filterHeight=kh,
+            filterWidth=kw,
+            fusedActivationFunction=r.activation(),
+        )
+        return r.done()
+
+    return make
+
+
+def reduce(name: str, kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.pick(r.image(), r.image(), (1, 4, 7))
+        count = int(rng.integers(1, len(shape)))
+        axes = sorted(int(a) for a in rng.choice(np.arange(1, len(shape)), count, replace=False))
+        keep = bool(r.pick(True, False))
+        stored = [a - len(shape) if r.pick(True, False) else a for a in axes]
+        x = r.x(shape)
+        axis = r.const("axes", np.array(stored))
+        out = tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
+        if name in ("MEAN", "SUM"):
+            y = r.y(out, r.near(r.x_scale * (1 if name == "MEAN" else 3), 0.3, 1.5))
+        else:
+            y = r.same(out)
+        r.maker.operator(name, [x, axis], [y], "ReducerOptions", 2, keepDims=keep)
+        return r.done()
+
+    return make
+
+
+def arg_max(rng: np.random.Generator) -> bytes:
+    r = Random(rng)
+    shape = r.any_shape()
+    axis = int(rng.integers(1, len(shape)))
+    x = r.x(shape)
+    a = r.const("axis", np.array(axis))
+    y = r.maker.tensor("y", tuple(n for i, n in enumerate(shape) if i != axis), "INT32")
+    r.maker.output(y)
+    r.maker.operator("ARG_MAX", [x, a], [y], "ArgMaxOptions", 2, outputType=2)
+    return r.done()
+
+
+def softmax(rng: np.random.Generator) -> bytes:
+    r = Random(rng)
+    shape = r.pick((1, int(rng.integers(2, 40))), (1, 3, 5), r.image())
+    x = r.x(shape)
+    y = r.y(shape, 1 / 256, -128)
+    beta = float(np.float32(r.pick(1.0, 1.0, rng.uniform(0.3, 3))))
+    r.maker.operator("SOFTMAX", [x], [y], "SoftmaxOptions", 2, beta=beta)
+    return r.done()
+
+
+def fixed(name: str, scale: float, zero: int) -> Make:
+    """All 256 codes at once through an operator whose output quantization is fixed."""
+
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng)
+        x = r.x((1, 256))
+        r.maker.operator(name, [x], [r.y((1, 256), scale, zero)], None, 2)
+        return r.done()
+
+    return make
+
+
+def hard_swish(rng: np.random.Generator) -> bytes:
+    r = Random(rng)
+    x = r.x((1, 256))
+    y = r.y((1, 256), r.near(r.x_scale, 0.05, 3))
+    r.maker.operator("HARD_SWISH", [x], [y], "HardSwishOptions", 1)
+    return r.done()
+
+
+def activation(name: str, kind: str = "INT8", free: bool = True) -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = (1, 256) if kind == "INT8" else r.any_shape()
+        x = r.x(shape)
+        y = r.y(shape, r.near(r.x_scale)) if free and r.pick(True, True, False) else r.same(shape)
+        r.maker.operator(name, [x], [y], None, 1 if name == "RELU_N1_TO_1" else 2)
+        return r.done()
+
+    return make
+
+
+def leaky_relu(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = (1, 256) if kind == "INT8" else r.any_shape()
+        x = r.x(shape)
+        y = r.y(shape, r.near(r.x_scale))
+        alpha = float(np.float32(rng.uniform(0.0, 1.3)))
+        r.maker.operator("LEAKY_RELU", [x], [y], "LeakyReluOptions", 2, alpha=alpha)
+        return r.done()
+
+    return make
+
+
+def prelu(rng: np.random.Generator) -> bytes:
+    r = Random(rng)
+    shape = r.image()
+    alpha_shape = r.pick(shape[1:], (1, 1, shape[3]), (1, 1, 1))
+    x = r.x(shape)
+    alpha = r.maker.tensor("alpha", alpha_shape, "INT8", 0.01, r.zero(), rng.integers(-128, 128, alpha_shape))
+    y = r.y(shape, r.near(r.x_scale))
+    r.maker.operator("PRELU", [x, alpha], [y], None, 1)
+    return r.done()
+
+
+def quantize(source: str, target: str) -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng)
+        scale = r.scale()
+        zeros = {"INT8": r.zero(), "UINT8": int(rng.integers(0, 256)), "INT16": 0, "INT32": 0}
+        x = r.maker.input("x", (1, 256), source, scale, zeros[source])
+        ratio = {"INT8": 1.0, "UINT8": 1.0, "INT16": 1 / 256, "INT32": 1 / 4096}
+        y_scale = r.pick(scale, r.near(scale)) if source == target else r.near(scale * ratio[target] / ratio[source])
+        if {source, target} == {"INT8", "UINT8"} and r.pick(True, False):
+            y_scale, zeros[target] = scale, zeros[source] + (128 if target == "UINT8" else -128)
+        y = r.maker.tensor("y", (1, 256), target, y_scale, zeros[target])
+        r.maker.output(y)
+        r.maker.operator("QUANTIZE", [x], [y], "QuantizeOptions", 2)
+        return r.done()
+
+    return make
+
+
+def concatenation(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image()
+        axis = int(rng.integers(1, 4))
+        count = int(rng.integers(2, 5))
+        inputs, total = [], 0
+        r.x_scale, r.x_zero = r.scale(), r.zero()
+        for i in range(count):
+            n = int(rng.integers(1, 4))
+            total += n
+            part = tuple(n if k == axis else s for k, s in enumerate(shape))
+            inputs.append(r.maker.input(f"x{i}", part, kind, r.x_scale, r.x_zero))
+        y = r.same(tuple(total if k == axis else s for k, s in enumerate(shape)))
+        stored = axis - 4 if r.pick(True, False) else axis
+        r.maker.operator("CONCATENATION", inputs, [y], "ConcatenationOptions", 2, axis=stored)
+        return r.done()
+
+    return make
+
+
+def moved(name: str, kind: str = "INT8") -> Make:
+    """The operators that only move codes: draws the arguments, works the shape out with numpy."""
+
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image(2)
+        _, h, w, c = shape
+        if name == "RESHAPE":
+            x, target = r.x(shape), r.pick((1, h * w * c), (1, h * w, c), (1, w, h, c))
+            r.maker.operator(
+                name, [x, r.const("shape", np.array(target))], [r.same(target)], "ReshapeOptions", newShape=list(target)
+            )
+        elif name == "SQUEEZE":
+            x = r.x((1, h, 1, c))
+            r.maker.operator(name, [x], [r.same((1, h, c))], "SqueezeOptions", squeezeDims=[2])
+        elif name == "EXPAND_DIMS":
+            x, axis = r.x((1, h, c)), int(rng.integers(1, 4))
+            y = r.same(tuple(np.insert([1, h, c], axis, 1)))
+            r.maker.operator(name, [x, r.const("axis", np.array(axis))], [y], "ExpandDimsOptions")
+        elif name == "TRANSPOSE":
+            perm = r.pick([0, 2, 1, 3], [0, 3, 1, 2], [0, 3, 2, 1], [1, 2, 0, 3])
+            y = r.same(tuple(shape[p] for p in perm)) if r.x(shape) >= 0 else 0
+            r.maker.operator(name, [0, r.const("perm", np.array(perm))], [y], "TransposeOptions", 2)
+        elif name in ("PAD", "PADV2", "MIRROR_PAD"):
+            limit = 2 if name == "MIRROR_PAD" else 4
+            pads = np.array([[0, 0], *rng.integers(0, limit, (2, 2)), rng.integers(0, min(limit, c), 2)])
+            x = r.x(shape)
+            out = tuple(n + int(a) + int(b) for n, (a, b) in zip(shape, pads, strict=True))
+            inputs = [x, r.const("pads", pads)]
+            if name == "PADV2":
+                fill = rng.integers(-128, 128, (1,))
+                inputs.append(r.maker.tensor("fill", (1,), kind, r.x_scale, r.x_zero, fill))
+            options = {"PAD": "PadOptions", "PADV2": "PadV2Options", "MIRROR_PAD": "MirrorPadOptions"}[name]
+            fields = {"mode": int(r.pick(0, 1))} if name == "MIRROR_PAD" else {}
+            r.maker.operator(name, inputs, [r.same(out)], options, 2, **fields)
+        elif name == "SLICE":
+            begin = [0, *(int(rng.integers(n)) for n in shape[1:])]
+            size = [1, *(int(rng.integers(1, n - b + 1)) for n, b in zip(shape[1:], begin[1:], strict=True))]
+            stored = [
+                s if r.pick(True, True, False) or b + s != n else -1 for s, b, n in zip(size, begin, shape, strict=True)
+            ]
+            x = r.x(shape)
+            inputs = [x, r.const("begin", np.array(begin)), r.const("size", np.array(stored))]
+            r.maker.operator(name, inputs, [r.same(tuple(size))], "SliceOptions", 2)
+        elif name == "STRIDED_SLICE":
+            _strided_slice(r, shape)
+        elif name in ("SPLIT", "SPLIT_V"):
+            _split(r, name, shape)
+        elif name == "PACK":
+            count, axis = int(rng.integers(2, 4)), int(rng.integers(1, 4))
+            r.x_scale, r.x_zero = r.scale(), r.zero()
+            inputs = [r.maker.input(f"x{i}", (1, h, c), kind, r.x_scale, r.x_zero) for i in range(count)]
+            y = r.same(tuple(np.insert([1, h, c], axis, count)))
+            r.maker.operator(name, inputs, [y], "PackOptions", 2, valuesCount=count, axis=axis)
+        elif name == "UNPACK":
+            axis = int(rng.integers(1, 4))
+            x = r.x(shape)
+            rest = tuple(np.delete(shape, axis))
+            outs = [r.same(rest, f"y{i}") for i in range(shape[axis])]
+            r.maker.operator(name, [x], outs, "UnpackOptions", 2, num=shape[axis], axis=axis)
+        elif name == "GATHER":
+            axis = int(rng.integers(1, 4))
+            picks = rng.integers(0, shape[axis], int(rng.integers(1, 6)))
+            x = r.x(shape)
+            y = r.same(tuple(len(picks) if i == axis else n for i, n in enumerate(shape)))
+            r.maker.operator(name, [x, r.const("indices", picks)], [y], "GatherOptions", 2, axis=axis)
+        elif name == "RESIZE_NEAREST_NEIGHBOR":
+            size = [int(rng.integers(1, 14)), int(rng.integers(1, 14))]
+            x = r.x(shape)
+            align, half = r.pick((False, False), (True, False), (False, True))
+            y = r.same((1, *size, c))
+            fields = {"alignCorners": align, "halfPixelCenters": half}
+            r.maker.operator(
+                name, [x, r.const("size", np.array(size))], [y], "ResizeNearestNeighborOptions", 2, **fields
+            )
+        elif name == "SPACE_TO_DEPTH":
+            b = int(r.pick(2, 3))
+            x = r.x((1, h * b, w * b, c))
+            r.maker.operator(name, [x], [r.same((1, h, w, c * b * b))], "SpaceToDepthOptions", 2, blockSize=b)
+        else:
+            b = int(r.pick(2, 3))
+            x = r.x((1, h, w, c * b * b))
+            r.maker.operator(name, [x], [r.same((1, h * b, w * b, c))], "DepthToSpaceOptions", 1, blockSize=b)
+        return r.done()
+
+    return make
+
+
+def _strided_slice(r: Random, shape: tuple[int, ...]) -> None:
+    rng = r.rng
+    begin, end, strides, taken = [0], [1], [1], [slice(0, 1)]
+    begin_mask, end_mask, shrink = 0, 0, 0
+    for axis in range(1, 4):
+        n = shape[axis]
+        stride = int(r.pick(1, 1, 2, -1))
+        b = int(rng.integers(n))
+        e = int(rng.integers(b + 1, n + 1)) if stride > 0 else b - int(rng.integers(1, b + 2))
+        e = -n - 1 if e < 0 else e
+        part = slice(b, e, stride)
+        if r.pick(True, False, False, False) and stride == 1:
+            shrink |= 1 << axis
+            part = slice(b, b + 1)
+        elif r.pick(True, False, False):
+            end_mask |= 1 << axis
+            part = slice(b, None, stride)
+        elif r.pick(True, False, False):
+            begin_mask |= 1 << axis
+            part = slice(None, e, stride)
+        if not len(range(n)[part]):
+            begin_mask &= ~(1 << axis)
+            part = slice(b, e, stride)
+        begin.append(b)
+        end.append(e)
+        strides.append(stride)
+        taken.append(part)
+    index = np.zeros(shape)[tuple(taken)]
+    out = tuple(n for i, n in enumerate(index.shape) if not shrink >> i & 1)
+    x = r.x(shape)
+    inputs = [x] + [r.const(k, np.array(v)) for k, v in (("begin", begin), ("end", end), ("strides", strides))]
+    fields = {"beginMask": begin_mask, "endMask": end_mask, "shrinkAxisMask": shrink}
+    r.maker.operator("STRIDED_SLICE", inputs, [r.same(out)], "StridedSliceOptions", 2, **fields)
+
+
+def _split(r: Random, name: str, shape: tuple[int, ...]) -> None:
+    axis, count = int(r.rng.integers(1, 4)), int(r.rng.integers(2, 4))
+    sizes = [int(shape[axis])] * count if name == "SPLIT" else [int(n) for n in r.rng.integers(1, 4, count)]
+    whole = tuple(sum(sizes) if i == axis else n for i, n in enumerate(shape))
+    x = r.x(whole)
+    outs = [r.same(tuple(s if i == axis else n for i, n in enumerate(shape)), f"y{k}") for k, s in enumerate(sizes)]
+    at = r.const("axis", np.array(axis))
+    if name == "SPLIT":
+        r.maker.operator(name, [at, x], outs, "SplitOptions", 2, numSplits=count)
+    else:
+        inputs = [x, r.const("sizes", np.array(sizes)), r.const("dim", np.array(axis))]
+        r.maker.operator(name, inputs, outs, "SplitVOptions", 2, numSplits=count)
+
+
+MOVES = (
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE"),
+    *("SPLIT", "SPLIT_V", "PACK", "UNPACK", "GATHER", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
+)
+
+CASES: dict[str, Make] = {
+    "CONV_2D": conv(False),
+    "DEPTHWISE_CONV_2D": conv(True),
+    "TRANSPOSE_CONV": transpose_conv(),
+    "FULLY_CONNECTED": fully_connected(),
+    "BATCH_MATMUL": batch_matmul(),
+    "ADD": binary("ADD", "AddOptions"),
+    "SUB": binary("SUB", "SubOptions"),
+    "MUL": binary("MUL", "MulOptions"),
+    "MAXIMUM": extremum("MAXIMUM"),
+    "MINIMUM": extremum("MINIMUM"),
+    "AVERAGE_POOL_2D": pool("AVERAGE_POOL_2D"),
+    "MAX_POOL_2D": pool("MAX_POOL_2D"),
+    "MEAN": reduce("MEAN"),
+    "SUM": reduce("SUM"),
+    "REDUCE_MAX": reduce("REDUCE_MAX"),
+    "REDUCE_MIN": reduce("REDUCE_MIN"),
+    "ARG_MAX": arg_max,
+    "SOFTMAX": softmax,
+    "LOGISTIC": fixed("LOGISTIC", 1 / 256, -128),
+    "TANH": fixed("TANH", 1 / 128, 0),
+    "HARD_SWISH": hard_swish,
+    "RELU": activation("RELU"),
+    "RELU6": activation("RELU6", free=False),
+    "RELU_N1_TO_1": activation("RELU_N1_TO_1", free=False),
+    "LEAKY_RELU": leaky_relu(),
+    "PRELU": prelu,
+    "QUANTIZE int8 int8": quantize("INT8", "INT8"),
+    "QUANTIZE uint8 int8": quantize("UINT8", "INT8"),
+    "QUANTIZE int8 uint8": quantize("INT8", "UINT8"),
+    "QUANTIZE int8 int16": quantize("INT8", "INT16"),
+    "QUANTIZE int16 int8": quantize("INT16", "INT8"),
+    "CONCATENATION": concatenation(),
+    **{name: moved(name) for name in MOVES},
+}
+
+CASES16: dict[str, Make] = {
+    "CONV_2D": conv(False, "INT16"),
+    "DEPTHWISE_CONV_2D": conv(True, "INT16"),
+    "TRANSPOSE_CONV": transpose_conv("INT16"),
+    "FULLY_CONNECTED": fully_connected("INT16"),
+    "BATCH_MATMUL": batch_matmul("INT16"),
+    "ADD": binary("ADD", "AddOptions", "INT16"),
+    "SUB": binary("SUB", "SubOptions", "INT16"),
+    "MUL": binary("MUL", "MulOptions", "INT16"),
+    "MAXIMUM": extremum("MAXIMUM", "INT16"),
+    "AVERAGE_POOL_2D": pool("AVERAGE_POOL_2D", "INT16"),
+    "MAX_POOL_2D": pool("MAX_POOL_2D", "INT16"),
+    "MEAN": reduce("MEAN", "INT16"),
+    "SUM": reduce("SUM", "INT16"),
+    "RELU": activation("RELU", "INT16"),
+    "LEAKY_RELU": leaky_relu("INT16"),
+    "CONCATENATION": concatenation("INT16"),
+    "RESHAPE": moved("RESHAPE", "INT16"),
+    "TRANSPOSE": moved("TRANSPOSE", "INT16"),
+    "PAD": moved("PAD", "INT16"),
+    "STRIDED_SLICE": moved("STRIDED_SLICE", "INT16"),
+}
+
+
+def build(name: str, seed: int, kind: str = "INT8", always_bias: bool = False) -> bytes:
+    """The model of one operator kind and seed."""
+    Random.always_bias = always_bias
+    cases = CASES if kind == "INT8" else CASES16
+    return cases[name](np.random.default_rng([seed, *name.encode()]))
