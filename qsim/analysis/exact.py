@@ -42,9 +42,7 @@ def first_reaching(at: Fraction, inclusive: bool, factor: Fraction, addend: Frac
     return floor if x == floor and inclusive else floor + 1
 
 
-def breakpoints(
-    factor: Fraction, addend: Fraction, codes: Sequence[int], rounding: Rounding
-) -> list[int]:
+def breakpoints(factor: Fraction, addend: Fraction, codes: Sequence[int], rounding: Rounding) -> list[int]:
     """For each code k the least x whose unclipped code is k or more; factor > 0."""
     # x * factor + addend >= k - 1/2 over one common denominator, in plain integers for speed.
     numerator = 2 * factor.numerator * addend.denominator

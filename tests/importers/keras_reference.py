@@ -6,30 +6,28 @@ float64; activation quantizers are QKeras' formulas in float64 numpy. Nothing of
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 
 def evaluate(model, x):
     """{layer name: float64 output} for a Functional or Sequential model without shared layers."""
-    batch = x if isinstance(x, dict) else {model.inputs[0].name: x}
     values, outputs = {}, {}
     for tensor in model.inputs:
-        values[id(tensor)] = np.asarray(batch[tensor.name], dtype=np.float64)
-        outputs[tensor._keras_history.operation.name] = values[id(tensor)]
+        given = x[tensor.name] if isinstance(x, dict) else x
+        values[id(tensor)] = np.asarray(given, dtype=np.float64)
+    last = values[id(model.inputs[0])]
     for layer in model.layers:
         if type(layer).__name__ == "InputLayer":
             continue
-        node = layer._inbound_nodes[-1] if len(layer._inbound_nodes) == 1 else _node_of(layer, values)
-        inputs = [values[id(t)] for t in node.input_tensors]
-        result = run(layer, inputs)
+        if isinstance(model, keras.Sequential):
+            last = outputs[layer.name] = run(layer, [last])
+            continue
+        (node,) = (n for n in layer._inbound_nodes if all(id(t) in values for t in n.input_tensors))
+        result = run(layer, [values[id(t)] for t in node.input_tensors])
         values[id(node.outputs[0])] = outputs[layer.name] = result
     return outputs
-
-
-def _node_of(layer, values):
-    # A Sequential model keeps the nodes of its rebuilds; the one in use reads tensors that this model made.
-    return next(n for n in layer._inbound_nodes if all(id(t) in values for t in n.input_tensors))
 
 
 def run(layer, inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -16,9 +17,10 @@ from qsim.importers.keras import (
     lower_pool,
     lower_shape,
 )
+from qsim.importers.keras.lower_blueoil import unwrapped
 from qsim.importers.keras.lower_context import Context, Lowering
 from qsim.importers.keras.lower_quantize import quantization
-from qsim.importers.keras.lower_value import Value
+from qsim.importers.keras.lower_value import Value, distinct
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir import Graph, Output, Quantization
 from qsim.ir.ops import Reshape
@@ -47,6 +49,8 @@ def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "q
     Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
     for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
     """
+    nodes = (unwrapped(n) if n.class_name == "QuantizedKernel" else n for n in model.nodes)
+    model = dataclasses.replace(model, nodes=tuple(nodes))
     b = GraphBuilder(model.name, profile)
     ctx = Context(model, b)
     formats = _formats(model, input_format)
@@ -117,7 +121,7 @@ def _input(ctx: Context, node: LayerNode, fmt: FixedPoint | None) -> Value:
         raise UnsupportedError(
             f"the model's input {node.name!r} is real-valued and no QActivation quantizes it before its first use",
             layer=node.name,
-            way_out="pass the inputs' number format, such as input_format=\"fixed<8,1>\" in Python or "
+            way_out='pass the inputs\' number format, such as input_format="fixed<8,1>" in Python or '
             "--input-format 'fixed<8,1>' on the command line, or start the model with a QActivation",
         )
     ctx.at_boundary.add(layer.name)
@@ -141,7 +145,7 @@ def _column(scale: tuple[Fraction, ...]) -> Any:
 def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | None]:
     """The one QActivation that reads the input, and its rule where it is uniform."""
     readers = ctx.consumers[node.name]
-    if len(readers) == 1 and readers[0].class_name == "QActivation":
+    if len(readers) == 1 and readers[0].class_name in ("QActivation", "Activation"):
         call = parse(readers[0].config.get("activation"))
         if call is not None and call.name in QUANTIZERS:
             try:
@@ -157,7 +161,7 @@ def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | 
 def _output(ctx: Context, value: Value) -> Output:
     """The tensor that ends the model. Where the meaning has run ahead of the codes, a tensor of the layer's own name
     says it; clamps and meanings that differ by position are computed."""
-    if value.clamped or not value.channelwise:
+    if value.clamped or not value.channelwise or not any(distinct(value.scale)):
         value = ctx.grid(value, value.layer)
     meaning = quantization(value.scale, value.offset)
     if ctx.b.tensor(value.tensor).quantization != meaning:

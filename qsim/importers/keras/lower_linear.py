@@ -10,6 +10,7 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower_activation import activate, has_activation
+from qsim.importers.keras.lower_blueoil import split_linear, trained_ternary, two_levels
 from qsim.importers.keras.lower_context import (
     Context,
     Registry,
@@ -24,6 +25,7 @@ from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import Conv2D, Dense, Op
 from qsim.numerics import Array, IntArray
 from qsim.quantizers import Quantizer, Weights
+from qsim.quantizers.blueoil_numpy import TrainedTernary
 
 MOST_BIAS_SHIFT = 24
 """A bias finer than the accumulator by more bits than this is added by the rescale that follows instead."""
@@ -47,7 +49,7 @@ def quantized_kernel(ctx: Context, node: LayerNode, name: str, shape: tuple[int,
 
 def quantize(ctx: Context, node: LayerNode, name: str, twin: Quantizer, array: Array) -> Weights:
     """``twin`` on the constant ``array``, with a note where an automatic scale is in doubt."""
-    weights = twin.weights(array)
+    weights = trained_ternary(node, name, twin, array) if isinstance(twin, TrainedTernary) else twin.weights(array)
     if weights.doubtful:
         ctx.b.note(
             f"The automatic power-of-two scale of {name!r} in layer {node.name!r} lies so near a tie that float32 "
@@ -118,16 +120,21 @@ def linear(
     value = ctx.grid(value, node.name)
     scale = np.broadcast_to(np.asarray(weights.scale, dtype=object), weights.codes.shape)
     uniform_scale = np.asarray(weights.scale, dtype=object).size == 1
-    laid_out = Weights(layout(weights.codes), np.asarray(weights.scale, dtype=object).reshape(()) if uniform_scale else layout(scale))
+    laid_out = Weights(
+        layout(weights.codes), np.asarray(weights.scale, dtype=object).reshape(()) if uniform_scale else layout(scale)
+    )
     codes, channel_scale = per_output(laid_out)
     acc_scale = np.asarray(channel_scale * value.scale.item())
+    name = name or (f"{node.name}.acc" if has_activation(node.config.get("activation")) else node.name)
+    if not acc_scale.ndim and (levels := two_levels(codes)) is not None:
+        return split_linear(ctx, node, value, op, codes, levels, acc_scale.item(), bias, name, fields)
     bias_codes, shift, offset = place_bias(bias, acc_scale)
     made = Fraction(1, 1 << shift)
     result = Value.of(value.tensor, node.name, value.shape, acc_scale * made, offset)
     tensor = ctx.add(
         op,
         [value.tensor],
-        name or (f"{node.name}.acc" if has_activation(node.config.get("activation")) else node.name),
+        name,
         node.name,
         result.scale,
         result.offset,

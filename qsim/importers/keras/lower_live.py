@@ -38,12 +38,20 @@ def _layers(source: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _live_config(config: Mapping[str, Any], layer: Any) -> dict[str, Any]:
     result = dict(config)
+    if "layer" in config and "quantizer" in config:  # a QuantizedKernel: what it wraps has quantizers of its own
+        held = {**config["layer"], "config": _live_config(config["layer"]["config"], layer.layer)}
+        return {**result, "layer": held, "quantizer": _live_quantizer(layer.quantizer) or config["quantizer"]}
     for key in config:
         if key == "activation" or key.endswith(("_quantizer", "_activation")):
             live = getattr(layer, f"{key}_internal", None) or getattr(layer, key, None)
-            if type(live).__name__ in QUANTIZERS:
-                result[key] = {"class_name": type(live).__name__, "config": _arguments(live)}
+            if (found := _live_quantizer(live)) is not None:
+                result[key] = found
     return result
+
+
+def _live_quantizer(live: Any) -> dict[str, Any] | None:
+    name = type(live).__name__
+    return {"class_name": name, "config": _arguments(live)} if name in QUANTIZERS else None
 
 
 def _arguments(live: Any) -> dict[str, Any]:

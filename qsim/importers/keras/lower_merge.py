@@ -81,9 +81,7 @@ def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         result.offset,
         axis=axis,
     )
-    return result.but(
-        tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling
-    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
 
 
 LAYERS: Registry = {"Add": _add, "Concatenate": _concatenate}

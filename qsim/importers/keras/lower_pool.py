@@ -153,4 +153,3 @@ LAYERS: Registry = {
     "GlobalAveragePooling2D": _global_average_pooling,
     "QGlobalAveragePooling2D": _q_global_average_pooling,
 }
-

@@ -18,7 +18,13 @@ from qsim.numerics import Array
 
 
 def move(
-    ctx: Context, node: LayerNode, value: Value, op: type[Op], shape: tuple[int, ...], how: Callable[[Array], Array], **fields: Any
+    ctx: Context,
+    node: LayerNode,
+    value: Value,
+    op: type[Op],
+    shape: tuple[int, ...],
+    how: Callable[[Array], Array],
+    **fields: Any,
 ) -> Value:
     """A rearranging op; scale and offset are moved along. A meaning that does not end up per channel is brought to a
     common grid first."""

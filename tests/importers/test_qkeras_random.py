@@ -1,0 +1,39 @@
+"""Seeded random models: every layer and quantizer of the spine, in combination, against Keras and a float64 run."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("qkeras")
+
+from keras_compare import check  # noqa: E402
+from random_models import random_model  # noqa: E402
+
+from qsim.importers import load  # noqa: E402
+
+QUICK, ALL = 60, 200
+
+
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_random_model(seed):
+    model, x = random_model(seed, 100)
+    result = check(model, load(model), x)
+    assert result["float64"], "no layer was compared"
+    assert "quantize" in result["keras"]
+
+
+def test_most_layers_are_compared_with_keras_itself():
+    """The criterion of float32 exactness does not make the comparison with Keras empty."""
+    layers, exact = 0, 0
+    for seed in range(12):
+        model, x = random_model(seed, 20)
+        result = check(model, load(model), x)
+        layers, exact = layers + len(result["float64"]), exact + len(result["keras"])
+    assert exact >= layers // 4, f"{exact} of {layers}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(ALL))
+def test_random_model_on_a_thousand_inputs(seed):
+    model, x = random_model(seed, 1000)
+    assert check(model, load(model), x)["float64"]
