@@ -25,22 +25,26 @@ def files(graph: Graph, target: str, options: Mapping[str, object] | None = None
 
 
 def emit(graph: Graph, target: str, out_dir: str | Path, options: Mapping[str, object] | None = None) -> list[Path]:
-    """Write the files of ``target`` into ``out_dir`` and return their paths, sorted.
+    """Write the files of ``target`` into ``out_dir`` and return their paths, sorted; see ``write_files``."""
+    return write_files(files(graph, target, options), out_dir)
+
+
+def write_files(made: Mapping[str, str | bytes], out_dir: str | Path) -> list[Path]:
+    """Write relative name -> content into ``out_dir`` and return the paths.
 
     All or nothing: the files are made in a folder beside ``out_dir`` and moved in when complete. Files that are
-    already there under other names stay.
+    already there under other names stay. Raises UsageError where ``out_dir`` is a file.
     """
-    made = files(graph, target, options)
     out = Path(out_dir)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; the output folder must be a folder or not exist")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        for name, text in made.items():
+        for name, content in made.items():
             path = staging / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         for name in made:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(out / name)
@@ -49,4 +53,4 @@ def emit(graph: Graph, target: str, out_dir: str | Path, options: Mapping[str, o
     return [out / name for name in made]
 
 
-__all__ = ["TARGETS", "emit", "files"]
+__all__ = ["TARGETS", "emit", "files", "write_files"]
