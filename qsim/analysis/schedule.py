@@ -71,7 +71,10 @@ class Process:
 
 
 class Steps(Process):
-    """Repeats a fixed program; each step takes from some inputs and gives, or not, to all outputs, in one cycle."""
+    """Repeats a fixed program; each step takes from some inputs and gives, or not, to all outputs, in one cycle.
+
+    ``wait``: the first step of the program waits for a beat of input 0 even if it does not take it.
+    """
 
     def __init__(
         self,
@@ -81,11 +84,12 @@ class Steps(Process):
         limit: int | None = None,
         start: int = _LONG_AGO,
         gate: Callable[[int], int | None] | None = None,
+        wait: bool = False,
     ) -> None:
         super().__init__()
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.program = [(tuple(self.inputs[i] for i in takes), gives) for takes, gives in program]
-        self.limit, self.count, self.last, self.gate = limit, 0, start, gate
+        self.limit, self.count, self.last, self.gate, self.wait = limit, 0, start, gate, wait
         for channel in self.inputs:
             channel.reader = self
         for channel in self.outputs:
@@ -98,7 +102,7 @@ class Steps(Process):
         while self.limit is None or self.count < self.limit:
             takes, gives = self.program[self.count % length]
             time = self.last + 1
-            for channel in takes:
+            for channel in self.inputs[:1] if self.wait and self.count % length == 0 else takes:
                 n = len(channel.read)
                 if n >= len(channel.written):
                     return moved
@@ -190,14 +194,14 @@ class Walker(Process):
         self.neighbours.append(writer)
         writer.neighbours.append(self)
 
-    def _needed(self, pixel: int) -> int | None:
-        """The input pixel, counted over frames, that output pixel ``pixel`` waits for; None: none."""
+    def _needed(self, pixel: int) -> int:
+        """The input pixel, counted over frames, that output pixel ``pixel`` waits for."""
         k = self.kernel
         frame, inner = divmod(pixel, k.out[0] * k.out[1])
         i, j = divmod(inner, k.out[1])
-        row = min(i * k.strides[0] - k.before[0] + (k.kernel[0] - 1) * k.dilation[0], k.size[0] - 1)
+        row = min(max(i * k.strides[0] - k.before[0] + (k.kernel[0] - 1) * k.dilation[0], 0), k.size[0] - 1)
         col = min(max(j * k.strides[1] - k.before[1] + (k.kernel[1] - 1) * k.dilation[1], 0), k.size[1] - 1)
-        return None if row < 0 else (frame * k.size[0] + row) * k.size[1] + col
+        return (frame * k.size[0] + row) * k.size[1] + col
 
     def advance(self) -> bool:
         moved = False
@@ -209,17 +213,14 @@ class Walker(Process):
             time = self.last + 1
             if self.walk == 0:
                 needed = self._needed(self.pixel)
-                if needed is not None:
-                    if needed >= len(self.writer.pixels):
-                        return moved
-                    time = max(time, self.writer.pixels[needed] + 1)
+                if needed >= len(self.writer.pixels):
+                    return moved
+                time = max(time, self.writer.pixels[needed] + 1)
             n = len(self.results) - credits
             if n >= 0:
                 if n >= len(pops):
                     return moved
                 time = max(time, pops[n] + 1)
-            if self.pixel > k.out[0] * k.out[1] * (len(self.writer.pixels) // (k.size[0] * k.size[1]) + 1):
-                return moved  # a window of padding alone waits for nothing: do not run ahead for ever
             self.last = time + length - 1
             self.results.append(self.last + k.delay)
             moved = True
@@ -420,7 +421,7 @@ def _processes(
                 frame.sender = Sender(1, frame.results, outputs, frame)
                 made += [frame, frame.sender]
             case _:
-                made.append(Steps(inputs, outputs, program(kernel)))
+                made.append(Steps(inputs, outputs, program(kernel), wait=isinstance(kernel, s.Mask)))
     if gated:
         for source in sources:
             source.neighbours += [other for other in sources if other is not source]

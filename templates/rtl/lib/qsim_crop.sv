@@ -18,12 +18,12 @@ module qsim_crop #(
     output      logic             out_valid,
     input  wire logic             out_ready
 );
-  logic hit;
+  logic hit, unused_start;
 
   qsim_mask #(
       .RANK(RANK), .BOUNDS(BOUNDS), .BEFORE(BEFORE), .SIZES(SIZES), .STEPS(STEPS)
   ) mask (
-      .clk(clk), .rst(rst), .advance(in_valid && in_ready), .hit(hit)
+      .clk(clk), .rst(rst), .advance(in_valid && in_ready), .hit(hit), .start(unused_start)
   );
 
   assign out_data  = in_data;

@@ -106,7 +106,7 @@ module qsim_divide #(
   end
 
   logic unused;
-  assign unused = &{1'b0, above, tie};
+  assign unused = &{1'b0, above, tie, s2_value_q};
 
   always_ff @(posedge clk) begin
     if (enable[0]) begin

@@ -40,7 +40,10 @@ module qsim_lookup #(
   assign out_valid = valid_q;
   assign out_data = data_q;
   assign offset = OFF'($signed({SIGNED && in_data[WIDTH-1], in_data})) - OFF'(TABLE_LOW);
-  assign address = (ADDR'(chn_q) << ENTRY) + ADDR'(ENTRY'(offset));
+  assign address = (ADDR'(chn_q) << ENTRY) + ADDR'(offset[ENTRY-1:0]);
+
+  logic unused;
+  assign unused = &{1'b0, offset};
 
   always_comb begin
     chn_d = chn_q;

@@ -12,13 +12,15 @@ module qsim_mask #(
     input  wire logic clk,
     input  wire logic rst,
     input  wire logic advance,
-    output      logic hit
+    output      logic hit,
+    output      logic start      // at the first position of the bounds
 );
   logic [RANK:0] carry;
-  logic [RANK-1:0] inside_axis;
+  logic [RANK-1:0] inside_axis, start_axis;
 
   assign carry[0] = advance;
   assign hit = &inside_axis;
+  assign start = &start_axis;
 
   for (genvar a = 0; a < RANK; a++) begin : g_axis
     localparam int BOUND = int'(BOUNDS[a*32+:32]);
@@ -37,6 +39,7 @@ module qsim_mask #(
 
     assign wrap = pos_q == POS'(BOUND - 1);
     assign carry[a+1] = carry[a] && wrap;
+    assign start_axis[a] = pos_q == '0;
     assign inside_axis[a] = started && pos_q <= POS'(LAST) && phase_q == '0;
 
     if (FIRST == 0) begin : g_from_start

@@ -23,11 +23,11 @@ module qsim_overflow #(
     assign code = (value < WIDTH'(LOW) || value > WIDTH'(HIGH)) ? '0 : OUT_WIDTH'(value);
   end else if (MODE == "WRAP" || (MODE == "WRAP_SM" && !OUT_SIGNED)) begin : g_wrap
     logic unused;
-    assign code = OUT_WIDTH'(value);
+    assign code = value[OUT_WIDTH-1:0];
     assign unused = &{1'b0, value};
   end else if (MODE == "WRAP_SM") begin : g_wrap_sm
     logic unused;
-    assign code = (value[OUT_WIDTH] != value[OUT_WIDTH-1]) ? ~OUT_WIDTH'(value) : OUT_WIDTH'(value);
+    assign code = (value[OUT_WIDTH] != value[OUT_WIDTH-1]) ? ~value[OUT_WIDTH-1:0] : value[OUT_WIDTH-1:0];
     assign unused = &{1'b0, value};
   end else begin : g_check_mode
     $error("qsim_overflow: unknown MODE");

@@ -1,4 +1,5 @@
 // Sends the input's elements at the positions of a box and VALUE everywhere else (see qsim_mask.sv for the box).
+// A frame begins only when its first input beat is there: so nothing is sent before the first input after a reset.
 `default_nettype none
 
 module qsim_pad #(
@@ -21,16 +22,16 @@ module qsim_pad #(
     output      logic                 out_valid,
     input  wire logic                 out_ready
 );
-  logic hit;
+  logic hit, start;
 
   qsim_mask #(
       .RANK(RANK), .BOUNDS(BOUNDS), .BEFORE(BEFORE), .SIZES(SIZES), .STEPS(STEPS)
   ) mask (
-      .clk(clk), .rst(rst), .advance(out_valid && out_ready), .hit(hit)
+      .clk(clk), .rst(rst), .advance(out_valid && out_ready), .hit(hit), .start(start)
   );
 
   assign out_data  = hit ? OUT_WIDTH'($signed({SIGNED && in_data[WIDTH-1], in_data})) : VALUE;
-  assign out_valid = in_valid || !hit;
+  assign out_valid = in_valid || (!hit && !start);
   assign in_ready  = hit && out_ready;
 endmodule
 

@@ -30,6 +30,9 @@ module qsim_significant #(
   );
 
   assign kept = (WIDTH + 1)'(rounded);
+
+  logic unused;
+  assign unused = &{1'b0, rounded};
 endmodule
 
 `default_nettype wire

@@ -18,6 +18,14 @@ module qsim_trace #(
   integer file = 0;
   logic   dirty = 1'b0;
 
+  // 64 bits, so that nothing above WIDTH is printed (Verilator prints what a narrower net happens to hold there).
+  logic signed [63:0] code;
+  if (WIDTH == 64) begin : g_whole
+    assign code = $signed(data);
+  end else begin : g_extended
+    assign code = $signed({{(64 - WIDTH) {SIGNED && data[WIDTH-1]}}, data});
+  end
+
   initial begin
     if ($value$plusargs("qsim_trace=%s", directory)) file = $fopen({directory, "/", NAME, ".trace"}, "w");
   end
@@ -28,10 +36,7 @@ module qsim_trace #(
       dirty <= 1'b0;
     end else if (valid && ready) begin
       dirty <= 1'b1;
-      if (file != 0) begin
-        if (SIGNED) $fwrite(file, "%0d\n", $signed(data));
-        else $fwrite(file, "%0d\n", data);
-      end
+      if (file != 0) $fwrite(file, "%0d\n", code);
     end
   end
 

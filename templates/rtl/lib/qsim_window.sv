@@ -108,7 +108,8 @@ module qsim_window #(
     if (row_q < 0) base_row = '0;
     else if (row_q > ROW'(H)) base_row = ROW'(H);
     need_row = row_q + ROW'(EXTENT_H);
-    if (need_row > ROW'(H - 1)) need_row = ROW'(H - 1);
+    if (need_row < 0) need_row = '0;
+    else if (need_row > ROW'(H - 1)) need_row = ROW'(H - 1);
     need_col = col_q + COL'(EXTENT_W);
     if (need_col < 0) need_col = '0;
     else if (need_col > COL'(W - 1)) need_col = COL'(W - 1);
@@ -118,7 +119,7 @@ module qsim_window #(
   assign accept = in_valid && in_ready;
   assign write = accept && (pack_q == PACK'(WORD - 1));
 
-  assign available = need_row < 0 || wr_row_q > need_row || (wr_row_q == need_row && wr_col_q > need_col);
+  assign available = wr_row_q > need_row || (wr_row_q == need_row && wr_col_q > need_col);
   assign fire_first = chn_q == '0 && kw_q == '0 && kh_q == '0;
   assign fire = available && (!fire_first || credit_q != '0);
   assign fire_last = chn_q == CHN'(CG - 1) && kw_q == KWB'(KW - 1) && kh_q == KHB'(KH - 1);
