@@ -103,6 +103,16 @@ def linear_layers() -> Graph:
         outs.append(requantize(net, y, rescale=r, low=-128, high=127))
 
     finish(conv(net, x, rng, 100))
+    y = net.add(
+        o.ConvTranspose2D,
+        x,
+        weights=weights(rng, (2, 2, 4, 75)),
+        bias=None,
+        strides=(2, 2),
+        padding=o.NO_PADDING,
+        output_size=(12, 10),
+    )
+    finish(y)
     grid = rng.integers(1, 30, (6, 5, 1))  # one multiplier per position
     outs.append(requantize(net, conv(net, x, rng, 80), rescale=plain(grid, grid, 6, Rounding.RND), low=-128, high=127))
     finish(conv(net, x, rng, 130, groups=2, kernel=(2, 1), padding=((1, 3), (2, 2)), strides=(2, 3)))
@@ -169,6 +179,19 @@ def broadcasting() -> Graph:
             outs.append(net.add(o.Mul, *inputs, zero_points=zeros))
             outs.append(requantize(net, net.add(o.Mul, *inputs, zero_points=zeros), 4, -60, 70))
     outs.append(net.add(o.Add, d, d, shifts=(1, 0), signs=(1, -1), zero_points=(0, 1)))
+    # Elementwise ops in front of a sum and behind it, once with a name read twice, once wider than a block with loops.
+    up = requantize(net, requantize(net, a, -6, -1024, 1023), 1, -900, 900)
+    other = requantize(net, f, rescale=plain(np.arange(1, 51), 0, 20, Rounding.RND_INF), low=-(1 << 30), high=1 << 30)
+    total = net.add(o.Add, up, other, up, shifts=(0, 0, 1), signs=(1, -1, 1), zero_points=(5, 0, 1))
+    outs.append(requantize(net, total, 9, -128, 127))
+    both = (requantize(net, f, s, -(1 << 20), 1 << 20) for s in (10, 11))
+    outs.append(net.add(o.Extremum, *both, kind="max", shifts=(0, 1)))
+    g = net.input((3, 70), IntFormat(8, True), name="g")
+    h = net.add(o.Slice, g, begin=(0, 3), strides=(1, 1), shape=(3, 1))
+    raised = requantize(net, g, rescale=plain(np.arange(1, 71), 0, 0, Rounding.TRN), low=-(1 << 20), high=1 << 20)
+    outs.append(requantize(net, net.add(o.Mul, raised, h, zero_points=(1, 0)), 7, -99, 99))
+    narrow = requantize(net, requantize(net, h, 1), -9, -(1 << 20), 1 << 20)  # broadcast: stored, not fed
+    outs.append(net.add(o.Add, g, narrow, shifts=(0, 0), signs=(1, 1), zero_points=(0, 0)))
     # Partial sums that leave the type of the result: the proven range of the whole is narrower than that of a part.
     ups = net.add(o.Constant, values=IntArray(np.full((3, 4, 50), 1000)))
     outs.append(

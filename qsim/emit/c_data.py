@@ -8,7 +8,7 @@ from typing import Any
 
 from qsim.emit import c_elementwise, c_linear
 from qsim.emit.c_linear import braces, check_rank, merge_axes, strides_of
-from qsim.emit.c_parts import Kernel, Lowering, Params, Part
+from qsim.emit.c_parts import BlockPointer, Kernel, Lowering, Params, Part
 from qsim.emit.c_types import I64, CType, Reach, least, storage
 from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
@@ -36,6 +36,8 @@ class _Walk:
 
     def pointer(self, x: str, operand: int, first: str) -> str:
         """C expression of operand's element at the block's first element."""
+        if isinstance(x, BlockPointer):
+            return x
         terms = [f"{var} * {s[operand]}" for (var, _), s in zip(self.loops, self._outer) if s[operand]]
         if self.steps[operand] and first != "0":
             terms.append(first)
@@ -369,4 +371,7 @@ FUSABLE: dict[type[o.Op], bool] = {
 TAILS: tuple[type[o.Op], ...] = (o.Requantize, o.Divide, o.Threshold, o.Lookup)
 """Ops that can follow in a fused layer."""
 
-__all__ = ["FUSABLE", "LOWER", "TAILS"]
+MERGES: tuple[type[o.Op], ...] = (o.Add, o.Mul, o.Extremum)
+"""Ops whose inputs can be blocks made by elementwise ops in the same layer function."""
+
+__all__ = ["FUSABLE", "LOWER", "MERGES", "TAILS"]

@@ -7,11 +7,12 @@ from fractions import Fraction
 from textwrap import wrap
 
 from qsim.emit.c_data import LOWER
-from qsim.emit.c_parts import Lowering, Params, Part
+from qsim.emit.c_parts import BlockPointer, Lowering, Params, Part
 from qsim.emit.c_schedule import Group
 from qsim.emit.c_types import storage
 from qsim.emit.common import one_line
 from qsim.ir import Quantization, Tensor
+from qsim.ir.ops import Op
 
 BLOCK = 64
 """QSIM_BLOCK of qsim_common.h: elements of an intermediate result that a fused layer holds at once."""
@@ -53,31 +54,42 @@ def _first_argument(part: Part, head: Part, first: str, index: str) -> str:
 
 
 def layer_view(group: Group, c: Lowering) -> LayerView:
-    """The view of one layer function."""
+    """The view of one layer function: the ops in front of the head, the head, the ops behind it, block by block."""
     c.begin_layer()
     parts = [LOWER[type(op)](op, c) for op in group.ops]
     head = parts[0]
     graph = c.graph
-    sources = list(dict.fromkeys(group.ops[0].inputs))
+    sources = list(group.sources)
     xs = {name: "x" if len(sources) == 1 else f"x{k}" for k, name in enumerate(sources)}
     out = graph[group.output]
-    blocks = [(f"block_{c.names[op.output]}", storage(graph[op.output].format)) for op in group.ops[:-1]]
-    blocks += [pair for part in parts for pair in part.temporaries]
+    fused = {op.output: f"block_{c.names[op.output]}" for op in group.fused}
+    blocks = [(block, storage(graph[name].format)) for name, block in fused.items()]
+    feeds = {name: [(op, LOWER[type(op)](op, c)) for op in chain] for name, chain in group.feeds.items()}
+    everything = [*(part for chain in feeds.values() for _, part in chain), *parts]
+    blocks += [pair for part in everything for pair in part.temporaries]
     split = bool(blocks) and head.inner > BLOCK
     first, count = ("first", "count") if split else ("0", str(head.inner))
     index = _flat_index(head, first)
+    here = f" + {index}" if index != "0" else ""
     body: list[str] = []
-    pointers = [xs[name] for name in group.ops[0].inputs]
-    if head.period and split:  # an elementwise head reads where it writes; the other kernels are given the whole input
-        pointers = [f"{x} + first" for x in pointers]
-    for k, (op, part) in enumerate(zip(group.ops, parts, strict=True)):
-        if k == len(parts) - 1:
-            target = f"y + {index}" if index != "0" else "y"
-        else:
-            target = blocks[k][0]
-        body += part.calls(pointers, target, _first_argument(part, head, first, index), count)
-        if k < len(parts) - 1:
+
+    def run(op: Op, part: Part, pointers: list[str], target: str) -> None:
+        body.extend(part.calls(pointers, target, _first_argument(part, head, first, index), count))
+        if op.output in fused:
             body.append(trace_call(graph[op.output], target, count))
+
+    made: dict[str, str] = {}
+    for name, chain in feeds.items():
+        at = f"{xs[chain[0][0].inputs[0]]}{here}"
+        for op, part in chain:
+            run(op, part, [at], fused[op.output])
+            at = fused[op.output]
+        made[name] = BlockPointer(at)
+    # An elementwise head is given its elements; the other kernels find their place in the whole input.
+    pointers = [made.get(n) or (f"{xs[n]}{here}" if head.period else xs[n]) for n in group.ops[0].inputs]
+    for op, part in zip(group.ops, parts, strict=True):
+        target = fused.get(op.output, f"y{here}")
+        run(op, part, pointers, target)
         pointers = [target]
     lines, depth = [], 1
     for var, limit in head.loops:
@@ -90,8 +102,8 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
     lines += ["    " * depth + line for line in body]
     lines += ["    " * d + "}" for d in range(depth - 1, 0, -1)]
     size = "QSIM_BLOCK" if split else str(head.inner)
-    layers = list(dict.fromkeys(op.layer for op in group.ops))
-    comments = [f"Layer {', '.join(layers)}.", *(note for part in parts for note in part.notes)]
+    layers = list(dict.fromkeys(op.layer for op in (*group.fused, group.ops[-1])))
+    comments = [f"Layer {', '.join(layers)}.", *(note for part in everything for note in part.notes)]
     arguments = [f"const {storage(graph[name].format).name} *{x}" for name, x in xs.items()]
     return LayerView(
         function=f"layer_{c.names[group.output]}",
@@ -101,7 +113,7 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
             f"y: {describe(out)}",
         ],
         arguments=[*arguments, f"{storage(out.format).name} *y"],
-        params=[p for part in parts for p in part.params],
+        params=[p for part in everything for p in part.params],
         blocks=[f"{t.name} {name}[{size}];" for name, t in blocks],
         body=lines,
         sources=sources,

@@ -17,6 +17,10 @@ Calls = Callable[[Sequence[str], str, str, str], list[str]]
 """(input pointers, output pointer, first element, number of elements) -> C statements."""
 
 
+class BlockPointer(str):
+    """A C expression that points at the current block's elements, not at the start of a tensor."""
+
+
 @dataclass(frozen=True)
 class ConstArray:
     """One array of weights.c."""

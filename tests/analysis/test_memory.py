@@ -60,7 +60,7 @@ def test_live_tensors_of_a_graph_never_overlap(name: str) -> None:
     makers = OP_GRAPHS | C_GRAPHS | {"small_cnn": small_cnn}
     graph = makers[name]() if name in makers else random_graph(int(name))
     made = schedule(graph)
-    step_of_op = {op.output: step for step, group in enumerate(made.groups) for op in group.ops}
+    step_of_op = {op.output: step for step, group in enumerate(made.groups) for op in (*group.fused, *group.ops)}
     lives: dict[str, list[int]] = {b.name: [step_of_op[b.name]] for b in made.memory.buffers}
     for op in graph.ops:
         for source in op.inputs:
