@@ -25,6 +25,8 @@ from qsim.errors import UsageError
 from qsim.ir import Graph
 
 DEFAULT_PART, DEFAULT_CLOCK_NS, DEFAULT_LANES = "xc7a100tcsg324-1", 5.0, 32
+FILE_NAME = 80
+"""Characters of a layer's or model's name that its file name keeps."""
 OPTIONS = ("reuse", "part", "clock_ns", "vectors")
 
 
@@ -177,7 +179,7 @@ class _Design:
             return
         if not branches:
             name = f"{self.names[tensor]}_discard"
-            comment = f"{one_line(tensor)}: nothing reads it"
+            comment = comment_text(f"{tensor}: nothing reads it")
             view = View(equation="", kernel="discard", config=(const("elements", t.size),))
             text = self._call(view, name, tensor, comment, [source])
             self.calls.append(Call(comment=comment, text=text, trace=None))
@@ -188,7 +190,7 @@ class _Design:
             Written(
                 name=name,
                 body="fork",
-                comment=f"{one_line(tensor)} to {many}",
+                comment=comment_text(f"{tensor} to {many}"),
                 ins=(("in0", self._type(tensor)),),
                 outs=tuple((f"out{i}", self._type(tensor)) for i in range(len(branches))),
                 sizes=(t.size,),
@@ -220,14 +222,14 @@ class _Design:
             if i in view.broadcasts:
                 repeat = view.broadcasts[i]
                 repeated = f"{name}_broadcast{i}"
-                comment = f"{one_line(tensor)}: {repeat.equation}"
+                comment = comment_text(f"{tensor}: {repeat.equation}")
                 target_stream = self._stream(f"{repeated}_s", source)
                 text = self._call(repeat, repeated, op.layer, comment, [stream, target_stream])
                 self.calls.append(Call(comment=comment, text=text, trace=None))
                 stream = target_stream
             streams.append(stream)
         shape = "x".join(map(str, t.shape)) or "1"
-        comment = f"{one_line(tensor)}: {view.equation}; {shape} {t.format}"
+        comment = comment_text(f"{tensor}: {view.equation}; {shape} {t.format}")
         if view.kernel:
             text = self._call(view, name, op.layer, comment, [*streams, target])
         else:
@@ -246,8 +248,8 @@ class _Design:
         self.calls.append(Call(comment=comment, text=text, trace=(target, tensor, t.size)))
         self.rows.append(
             Row(
-                tensor=one_line(tensor),
-                what=view.equation,
+                tensor=cell(tensor),
+                what=cell(view.equation),
                 shape=shape,
                 format=str(t.format),
                 lanes=view.lanes,
@@ -302,11 +304,11 @@ def _vectors(design: _Design, option: object) -> dict[str, str]:
 
 
 def layer_headers(graph: Graph, layers: Mapping[str, list[Configuration]]) -> dict[str, str]:
-    """Layer -> its header's file name, unique without regard to case."""
+    """Layer -> its header's file name, unique without regard to case; long names are cut as file systems demand."""
     found: dict[str, str] = {}
     taken: dict[str, None] = {}
     for layer in layers:
-        base = candidate = identifier(layer)
+        base = candidate = identifier(layer)[:FILE_NAME].rstrip("_")
         count = 1
         while candidate.lower() in taken:
             count += 1
@@ -318,7 +320,7 @@ def layer_headers(graph: Graph, layers: Mapping[str, list[Configuration]]) -> di
 
 def top_name(graph: Graph) -> str:
     """The name of the top function and of its two files."""
-    return f"{identifier(graph.name)}_top"
+    return f"{identifier(graph.name)[:FILE_NAME].rstrip('_')}_top"
 
 
 def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
@@ -342,7 +344,7 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "header": header_lines(graph, "hls"),
         "model": one_line(graph.name),
         "profile": one_line(graph.profile),
-        "notes": [one_line(note) for note in graph.notes],
+        "notes": [comment_text(note) for note in graph.notes],
         "top": top,
         "guard": top.upper() + "_H",
         "tensors": [
@@ -362,6 +364,7 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "signature": signature(f"void {top}", [(p.name, p.type) for p in (*design.inputs, *design.outputs)]),
         "top_call": wrapped(f"        {top}", [p.name for p in (*design.inputs, *design.outputs)], ";"),
         "c_string": c_string,
+        "cell": cell,
     }
     env = environment()
     found = {
@@ -384,6 +387,16 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
+def comment_text(text: str) -> str:
+    """``text`` for a // comment: one line that does not end in a trigraph for a backslash."""
+    return one_line(text).replace("??/", "?? /")
+
+
+def cell(text: str) -> str:
+    """``text`` for a cell of a Markdown table."""
+    return one_line(text).replace("|", "\\|")
+
+
 def c_string(text: str) -> str:
-    """``text`` as a C string literal."""
-    return '"' + one_line(text).replace('"', '\\"') + '"'
+    """``text`` as a C string literal, without trigraphs."""
+    return '"' + one_line(text).replace('"', '\\"').replace("?", "\\?") + '"'

@@ -115,21 +115,24 @@ def divide(op: o.Divide, context: Context) -> View:
 def threshold(op: o.Threshold, context: Context) -> View:
     out = context.graph[op.output]
     rows, steps = op.thresholds.shape
+    limits = op.thresholds
+    if steps == 0:  # a constant: one threshold that no code reaches, for C++ has no empty arrays
+        limits, steps = IntArray(np.full((rows, 1), context.graph[op.inputs[0]].format.high + 1)), 1
     channels = max(rows, op.base.size, op.step.size)
-    thresholds = np.broadcast_to(op.thresholds.values, (channels, steps))
+    thresholds = np.broadcast_to(limits.values, (channels, steps))
     base, step = (np.broadcast_to(v.values.reshape(-1), (channels,)) for v in (op.base, op.step))
     name = context.names[op.output]
     config = (
         const("elements", out.size),
         const("channels", channels),
         const("steps", steps),
-        typedef("threshold_t", op.thresholds.format),
+        typedef("threshold_t", limits.format),
         typedef("base_t", op.base.format),
         typedef("step_t", op.step.format),
         typedef("count_t", IntFormat.for_range(0, steps)),
     )
     tables = (
-        table(f"{name}_thresholds", thresholds, op.thresholds.format),
+        table(f"{name}_thresholds", thresholds, limits.format),
         table(f"{name}_base", base, op.base.format),
         table(f"{name}_step", step, op.step.format),
     )

@@ -248,6 +248,7 @@ def _pool(op: o.SumPool2D | o.MaxPool2D, context: Context) -> View:
         *(const(n, v) for n, v in (("stride_height", op.strides[0]), ("stride_width", op.strides[1]))),
         *(const(n, v) for n, v in (("pad_top", top), ("pad_left", left))),
         f"static const qsim::Reduction kind = qsim::{kind};",
+        typedef("partial_t", out.format if kind == "SUM" else x.format),
     ]
     if disjoint:
         config += [const("out_height", out.shape[0]), const("out_width", out.shape[1])]
@@ -274,6 +275,7 @@ def _reduce(op: o.Reduce, context: Context) -> View:
         const("out_elements", out.size),
         const("rank", len(x.shape)),
         f"static const qsim::Reduction kind = qsim::{op.kind.upper()};",
+        typedef("partial_t", out.format if op.kind == "sum" else x.format),
     )
     return View(
         equation=f"{op.kind} over axes {', '.join(map(str, op.axes))}",

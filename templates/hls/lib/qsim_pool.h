@@ -8,7 +8,8 @@ namespace qsim {
 
 enum Reduction { SUM, MAX, MIN };
 
-// One step of a reduction. A sum may wrap on the way; its final value is proven to fit.
+// One step of a reduction. CFG::partial_t is the output's type for a sum, which may wrap on the way and whose final
+// value is proven to fit, and the input's type for a maximum or minimum.
 template <Reduction KIND, class ACC, class X>
 ACC reduce_step(const ACC &so_far, const X &x) {
 #pragma HLS INLINE
@@ -24,7 +25,8 @@ ACC reduce_step(const ACC &so_far, const X &x) {
 // buffer. y[i,j,c] = sum or max over the positions of window (i, j) that lie inside the image.
 template <class CFG, class IN, class OUT>
 void pool_disjoint(hls::stream<IN> &in, hls::stream<OUT> &out) {
-    static OUT partial[CFG::out_width][CFG::channels];
+    typedef typename CFG::partial_t partial_t;
+    static partial_t partial[CFG::out_width][CFG::channels];
     int i = CFG::pad_top / CFG::stride_height, u = CFG::pad_top % CFG::stride_height;
 pool_rows:
     for (int r = 0; r < CFG::height; ++r) {
@@ -42,9 +44,10 @@ pool_rows:
 #pragma HLS PIPELINE II=1
                 const IN x = in.read();
                 if (used) {
-                    const OUT y = first ? OUT(x) : reduce_step<CFG::kind, OUT>(partial[j][channel], x);
+                    partial_t y = x;
+                    if (!first) y = reduce_step<CFG::kind, partial_t>(partial[j][channel], x);
                     partial[j][channel] = y;
-                    if (last) out.write(y);
+                    if (last) out.write(OUT(y));
                 }
             }
             if (v == CFG::stride_width - 1) {
@@ -67,6 +70,7 @@ pool_rows:
 // a sum, the least code of the input's format for a maximum.
 template <class CFG, class IN, class OUT>
 void pool_window(hls::stream<IN> &in, hls::stream<OUT> &out) {
+    typedef typename CFG::partial_t partial_t;
     const int padded_height = CFG::pad_top + CFG::height + CFG::pad_bottom;
     const int padded_width = CFG::pad_left + CFG::width + CFG::pad_right;
     static IN lines[CFG::pool_height > 1 ? CFG::pool_height - 1 : 1][padded_width][CFG::channels];
@@ -88,13 +92,14 @@ pool_rows:
                 IN x = CFG::outside;
                 if (inside) x = in.read();
                 shift_in<CFG::pool_height, CFG::pool_width, padded_width, CFG::channels>(lines, window, c, channel, x);
-                OUT y = window[0][0][channel];
+                partial_t y = window[0][0][channel];
             pool_taps:
                 for (int t = 1; t < CFG::pool_height * CFG::pool_width; ++t) {
 #pragma HLS UNROLL
-                    y = reduce_step<CFG::kind, OUT>(y, window[t / CFG::pool_width][t % CFG::pool_width][channel]);
+                    const IN x_t = window[t / CFG::pool_width][t % CFG::pool_width][channel];
+                    y = reduce_step<CFG::kind, partial_t>(y, x_t);
                 }
-                if (complete) out.write(y);
+                if (complete) out.write(OUT(y));
             }
         }
     }
@@ -105,7 +110,8 @@ pool_rows:
 template <class CFG, class IN, class OUT, class INDEX>
 void reduce(hls::stream<IN> &in, hls::stream<OUT> &out, const INDEX (&sizes)[CFG::rank],
             const INDEX (&strides)[CFG::rank]) {
-    static OUT partial[CFG::out_elements];
+    typedef typename CFG::partial_t partial_t;
+    static partial_t partial[CFG::out_elements];
     static bool started[CFG::out_elements];
     int position[CFG::rank];
 #pragma HLS ARRAY_PARTITION variable=position complete
@@ -127,7 +133,7 @@ reduce_elements:
 #pragma HLS UNROLL
             o += position[a] * strides[a];
         }
-        partial[o] = started[o] ? reduce_step<CFG::kind, OUT>(partial[o], x) : OUT(x);
+        partial[o] = started[o] ? reduce_step<CFG::kind, partial_t>(partial[o], x) : partial_t(x);
         started[o] = true;
         bool carry = true;
         for (int a = CFG::rank - 1; a >= 0; --a) {
@@ -141,7 +147,7 @@ reduce_elements:
 reduce_write:
     for (int o = 0; o < CFG::out_elements; ++o) {
 #pragma HLS PIPELINE II=1
-        out.write(partial[o]);
+        out.write(OUT(partial[o]));
     }
 }
 
