@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from qsim.analysis.ranges import Interval, infer, input_interval
 from qsim.errors import GraphError, UnsupportedError
@@ -35,6 +35,7 @@ class GraphBuilder:
         rounding: Rounding = Rounding.RND_CONV,
         low: int | None = None,
         high: int | None = None,
+        arithmetic: Literal["exact", "float32_divide", "float32_multiply"] = "exact",
     ) -> str:
         """Declare a graph input whose codes lie in [low, high] (default: the whole format)."""
         name = self._unique(name)
@@ -42,7 +43,7 @@ class GraphBuilder:
         tensor = Tensor(name=name, shape=tuple(shape), format=fmt, quantization=quantization, range=(low, high))
         self._tensors[name] = tensor
         self._intervals[name] = input_interval(tensor, low, high)
-        self._inputs.append(Input(tensor=name, rounding=rounding, low=low, high=high))
+        self._inputs.append(Input(tensor=name, rounding=rounding, low=low, high=high, arithmetic=arithmetic))
         return name
 
     def add(

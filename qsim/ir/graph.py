@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Literal
 
 from qsim.errors import GraphError
 from qsim.ir.ops import OPS, Op
@@ -17,12 +18,19 @@ from qsim.numerics import Overflow, Rounding
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One graph input and the quantizer at its boundary, which turns a user's real values into codes:
-    code = clip(round(real / scale) + zero_point, low, high). Codes given as such must lie in [low, high]."""
+    code = clip(round(real / scale) + zero_point, low, high). Codes given as such must lie in [low, high].
+
+    arithmetic: how real / scale is taken: exactly, or as TensorFlow Lite's QUANTIZE does on float32 numbers
+    ("float32_divide"), or as LiteRT's optimised kernels do, real * (1 / scale) in float32 ("float32_multiply").
+    """
 
     tensor: str
     rounding: Rounding
     low: int
     high: int
+    arithmetic: Literal["exact", "float32_divide", "float32_multiply"] = field(
+        default="exact", metadata={"omit_default": True}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

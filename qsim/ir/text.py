@@ -50,7 +50,9 @@ def to_text(graph: Graph) -> str:
     """The whole graph. Weights appear by shape, format and range."""
     lines = [f"graph {graph.name!r} profile {graph.profile}"]
     lines += [
-        f"  input {tensor_text(graph[i.tensor])} <- {i.rounding.value}, sat [{i.low}, {i.high}]" for i in graph.inputs
+        f"  input {tensor_text(graph[i.tensor])} <- {i.rounding.value}, sat [{i.low}, {i.high}]"
+        + (f", {i.arithmetic}" if i.arithmetic != "exact" else "")
+        for i in graph.inputs
     ]
     for op in graph.ops:
         defaults = {f.name: f.default for f in dataclasses.fields(op)}

@@ -107,8 +107,14 @@ class Simulator:
         if not np.isfinite(real).all():
             raise UsageError(f"input {entry.tensor!r} holds NaN or infinity")
         q = self.graph[entry.tensor].quantization
-        # The scale of an input is a power of two (the division is exact) or a float32 number, as in its source.
-        codes = _round_real(real / float(q.scale[0]), entry.rounding) + q.zero_point
+        if entry.arithmetic == "exact":
+            # Multiplying first: the quotient of a float32 number is then exact at ties for scales like 2/3 too.
+            quotient = real * q.scale[0].denominator / q.scale[0].numerator
+        else:
+            scale, single = np.float32(q.scale[0]), values.astype(np.float32)
+            divided = entry.arithmetic == "float32_divide"
+            quotient = (single / scale if divided else single * (np.float32(1) / scale)).astype(np.float64)
+        codes = _round_real(quotient, entry.rounding) + q.zero_point
         return np.clip(codes, entry.low, entry.high).astype(np.int64)
 
     def _run(self, codes: dict[str, Array], *, keep_all: bool) -> dict[str, Array]:

@@ -143,8 +143,9 @@ def _trial(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
     return None
 
 
-def _input(low: Lowering, tensor: TfliteTensor) -> None:
-    """Declare a graph input with the codes of ``tensor``, quantized at the boundary half away from zero."""
+def _input(low: Lowering, tensor: TfliteTensor, quantized_by_model: bool = False) -> None:
+    """Declare a graph input with the codes of ``tensor``: reals are rounded half away from zero, unless the model's own
+    QUANTIZE does it, in float32, as the profile's engine does."""
     if tensor.type not in INTEGER_FORMATS or tensor.quantization is None or not tensor.quantization.per_tensor:
         raise UnsupportedError(
             f"the model input {tensor.name!r} of type {tensor.type} has no per-tensor quantization",
@@ -155,7 +156,8 @@ def _input(low: Lowering, tensor: TfliteTensor) -> None:
         graph_shape(tensor.shape),
         INTEGER_FORMATS[tensor.type],
         low.quantization(tensor),
-        rounding=Rounding.RND_INF,
+        rounding=low.profile.input_rounding if quantized_by_model else Rounding.RND_INF,
+        arithmetic=low.profile.input_arithmetic if quantized_by_model else "exact",
     )
 
 
@@ -184,7 +186,7 @@ def _import(model: TfliteModel, profile: Profile) -> Graph:
         code = model.tensors[readers[0].outputs[0]]
         if graph_shape(code.shape) != graph_shape(tensor.shape):
             raise ModelError(f"QUANTIZE turns {tensor.name!r} of shape {tensor.shape} into {code.shape}.")
-        _input(low, code)
+        _input(low, code, quantized_by_model=True)
     real: dict[int, int] = {}
     for op in model.operators:
         if op.index not in ends:

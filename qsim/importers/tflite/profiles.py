@@ -8,9 +8,10 @@ own way. Sources: runs of the engines themselves on single operators with 16-bit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from qsim.errors import UsageError
-from qsim.numerics import Scheme
+from qsim.numerics import Rounding, Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Profile:
     double_dense: FULLY_CONNECTED with per-tensor weights takes its factor in float64, else input * weight in float32.
     lanes: operator -> its vector kernel's width: channels (QUANTIZE: elements) beyond the last full group of so many
     go through the scalar rest of the loop, which is TFLITE_DOUBLE.
+    input_rounding, input_arithmetic: QUANTIZE of a float32 model input.
     micro: the engine is TensorFlow Lite Micro. int16: 16x8 models are reproduced.
     refused: operator -> why this engine's version of it is not reproduced.
     """
@@ -37,6 +39,8 @@ class Profile:
     double_factors: bool = False
     double_dense: bool = True
     lanes: dict[str, int] = field(default_factory=dict)
+    input_rounding: Rounding = Rounding.RND_INF
+    input_arithmetic: Literal["float32_divide", "float32_multiply"] = "float32_divide"
     micro: bool = False
     int16: bool = True
     refused: dict[str, str] = field(default_factory=dict)
@@ -75,6 +79,8 @@ PROFILES: dict[str, Profile] = {
             quantize=_UPWARD,
             double_dense=False,
             lanes={"DEPTHWISE_CONV_2D": 8, "TRANSPOSE_CONV": 8, "MEAN": 16, "QUANTIZE": 16},
+            input_rounding=Rounding.RND_CONV,
+            input_arithmetic="float32_multiply",
             int16=False,
             refused={"SUM": "the optimised kernel computes in floats"},
         ),
@@ -85,6 +91,8 @@ PROFILES: dict[str, Profile] = {
             dense=_FLOAT32,
             elementwise=_FLOAT32,
             quantize=_FLOAT32,
+            input_rounding=Rounding.RND_CONV,
+            input_arithmetic="float32_multiply",
             int16=False,
         ),
     )
