@@ -144,6 +144,22 @@ def tflm(data: bytes, batches: list[np.ndarray]) -> list[np.ndarray]:
     return [np.stack(r) for r in results]
 
 
+def tflm_all(data: bytes, batches: list[np.ndarray]) -> dict[int, np.ndarray]:
+    """Every tensor that TensorFlow Lite Micro computes, by index: (N, *shape)."""
+    keep = runtime.InterpreterConfig.kPreserveAllTensors
+    interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 22, intrepreter_config=keep)
+    shapes = [tuple(interpreter.get_input_details(i)["shape"]) for i in range(len(batches))]
+    wanted = [i for op in read_source(data).operators for i in op.outputs]
+    results: dict[int, list[np.ndarray]] = {i: [] for i in wanted}
+    for n in range(len(batches[0])):
+        for i, batch in enumerate(batches):
+            interpreter.set_input(batch[n].reshape(shapes[i]), i)
+        interpreter.invoke()
+        for i in wanted:
+            results[i].append(np.array(interpreter.GetTensor(i, 0)["tensor_data"]))
+    return {i: np.stack(r) for i, r in results.items()}
+
+
 RESOLVERS = {
     "litert-ref": OpResolverType.BUILTIN_REF,
     "litert-opt": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

@@ -1,0 +1,159 @@
+"""Real models: every tensor of every layer against TFLM and LiteRT, on uniform codes and corners; float and uint8 ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tflite_make import FILES, Maker, differences, litert, model_file, random_codes, simulate, tflm, tflm_all
+
+from qsim.errors import ModelError, UsageError
+from qsim.importers.tflite import load_tflite, survey
+from qsim.importers.tflite.load import read_source
+from qsim.ir import from_json, to_json
+from qsim.ir import ops as o
+from qsim.simulate import Simulator
+
+INPUTS = 200
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_tensor_equals_tflm(name: str) -> None:
+    data = model_file(name).read_bytes()
+    graph = load_tflite(data)
+    codes = random_codes(graph, INPUTS, 1)
+    traced = simulate(graph, codes)
+    reference = tflm_all(data, codes)
+    assert len(reference) == len(read_source(data).operators)
+    assert all(read_source(data).tensors[i].name in traced for i in reference)
+    assert not differences(graph, data, traced, reference)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("profile", ["litert-ref", "litert-opt"])
+def test_every_tensor_equals_litert(name: str, profile: str) -> None:
+    data = model_file(name).read_bytes()
+    graph = load_tflite(data, profile=profile)
+    codes = random_codes(graph, INPUTS, 2)
+    traced = simulate(graph, codes)
+    reference = litert(data, codes, profile)
+    assert len(reference) == len(read_source(data).operators)
+    assert not differences(graph, data, traced, reference)
+
+
+def test_the_profiles_differ_where_they_should() -> None:
+    """The same file and inputs under another engine's profile give other codes: the comparisons above can fail."""
+    data = model_file("pretrainedResnet_quant.tflite").read_bytes()
+    graphs = {p: load_tflite(data, profile=p) for p in ("tflm", "litert-ref", "litert-opt")}
+    codes = random_codes(graphs["tflm"], 20, 3)
+    reference = litert(data, codes, "litert-ref")
+    assert not differences(graphs["litert-ref"], data, simulate(graphs["litert-ref"], codes), reference)
+    wrong = differences(graphs["litert-opt"], data, simulate(graphs["litert-opt"], codes), reference)
+    assert sum(wrong.values()) > 1000
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_whole_file_is_supported_and_the_graph_round_trips(name: str) -> None:
+    path = model_file(name)
+    entries = survey(path)
+    assert all(e.supported for e in entries)
+    assert sum(e.occurrences for e in entries) == len(read_source(path).operators)
+    graph = load_tflite(path)
+    assert graph.name == path.stem
+    assert graph.profile == "tflm"
+    assert from_json(to_json(graph)) == graph
+
+
+def test_names_come_from_the_file() -> None:
+    path = model_file("kws_ref_model.tflite")
+    graph, model = load_tflite(path), read_source(path)
+    made = [model.tensors[op.outputs[0]].name for op in model.operators]
+    assert [name for name in graph.tensors if name in made] == made
+    conv = next(op for op in graph.ops if isinstance(op, o.Conv2D))
+    assert conv.layer == made[0]
+    assert conv.output == f"{made[0]}.acc"
+
+
+def _ended(start: str, end: str) -> bytes:
+    """x -> QUANTIZE -> RELU -> (DE)QUANTIZE -> y with the given outer types."""
+    scale, zero = 0.037, 11
+    outer = {"FLOAT32": (None, 0), "UINT8": (scale, zero + 128), "INT8": (scale, zero)}
+    maker = Maker()
+    x = maker.input("x", (1, 4000), start, *outer[start])
+    if start != "INT8":
+        code = maker.tensor("code", (1, 4000), "INT8", scale, zero)
+        maker.operator("QUANTIZE", [x], [code], "QuantizeOptions", 2)
+        x = code
+    act = maker.tensor("act", (1, 4000), "INT8", 0.05, -3)
+    maker.operator("LEAKY_RELU", [x], [act], "LeakyReluOptions", 2, alpha=0.3)
+    if end != "INT8":
+        y = maker.tensor("y", (1, 4000), end, *((None, 0) if end == "FLOAT32" else (0.05, 125)))
+        name, options = ("DEQUANTIZE", "DequantizeOptions") if end == "FLOAT32" else ("QUANTIZE", "QuantizeOptions")
+        maker.operator(name, [act], [y], options, 2)
+        act = y
+    maker.output(act)
+    return maker.bytes()
+
+
+@pytest.mark.parametrize("end", ["INT8", "UINT8", "FLOAT32"])
+@pytest.mark.parametrize("start", ["INT8", "UINT8", "FLOAT32"])
+def test_ends_of_every_type(start: str, end: str) -> None:
+    data = _ended(start, end)
+    graph = load_tflite(data)
+    rng = np.random.default_rng(5)
+    if start == "FLOAT32":
+        # Half of the reals are ties of the float32 quotient or beside one; some lie beyond the codes.
+        ties = ((rng.integers(-150, 150, (6, 4000)) + 0.5) * 0.037).astype(np.float32)
+        x = np.where(rng.integers(0, 2, ties.shape) == 0, ties, rng.normal(0, 3, ties.shape)).astype(np.float32)
+        traced = Simulator(graph).trace(x)
+    else:
+        x = random_codes(graph, 6, 5)[0]
+        traced = Simulator(graph).trace_codes(x)
+    y = traced[graph.outputs[0].tensor]
+    if end == "FLOAT32":
+        real = graph[graph.outputs[0].tensor].quantization.real(y)
+        assert np.array_equal(real.astype(np.float32), tflm(data, [x])[0].reshape(real.shape))
+    else:
+        assert np.array_equal(y, tflm(data, [x])[0].reshape(y.shape))
+
+
+def test_litert_quantizes_float_inputs_its_own_way() -> None:
+    maker = Maker()
+    x = maker.input("x", (1, 5000), "FLOAT32")
+    q = maker.tensor("q", (1, 5000), "INT8", 0.0371, 4)
+    maker.operator("QUANTIZE", [x], [q], "QuantizeOptions")
+    maker.output(q)
+    data = maker.bytes()
+    codes = np.random.default_rng(6).integers(-128, 128, (1, 5000))
+    reals = ((codes + 0.5) * np.float64(np.float32(0.0371))).astype(np.float32)
+    found = {}
+    for profile in ("litert-ref", "litert-opt"):
+        found[profile] = litert(data, [reals], profile, keep=False)[q].reshape(1, -1)
+        assert np.array_equal(Simulator(load_tflite(data, profile=profile)).trace(reals)["q"], found[profile])
+    assert (found["litert-ref"] != found["litert-opt"]).any()
+
+
+def test_person_detect_like_biases_load() -> None:
+    """A bias whose scales name dimension 3, as TFLM's person_detect carries them; LiteRT refuses such a file."""
+    rng = np.random.default_rng(8)
+    maker = Maker()
+    scales = np.float32(rng.uniform(0.001, 0.02, 6))
+    x = maker.input("x", (1, 5, 5, 6), "INT8", 0.05, -1)
+    w = maker.tensor("w", (1, 3, 3, 6), "INT8", scales, 0, rng.integers(-127, 128, (1, 3, 3, 6)), 3)
+    b = maker.tensor("b", (6,), "INT32", scales * np.float32(0.05), 0, rng.integers(-900, 900, 6), 3)
+    y = maker.tensor("y", (1, 5, 5, 6), "INT8", 0.06, 2)
+    fields = {"strideH": 1, "strideW": 1, "depthMultiplier": 1, "fusedActivationFunction": 3}
+    maker.operator("DEPTHWISE_CONV_2D", [x, w, b], [y], "DepthwiseConv2DOptions", 3, **fields)
+    maker.output(y)
+    data = maker.bytes()
+    graph = load_tflite(data)
+    codes = random_codes(graph, 30, 8)
+    assert np.array_equal(simulate(graph, codes)["y"].reshape(30, -1), tflm(data, codes)[0].reshape(30, -1))
+    with pytest.raises(ValueError, match="quantized_dimension"):
+        litert(data, codes)
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(UsageError, match="litert-ref"):
+        load_tflite(b"", profile="cmsis")
+    with pytest.raises(ModelError, match="nowhere"):
+        load_tflite("nowhere.tflite")
