@@ -26,6 +26,7 @@ from qsim.ir import Graph, to_json
 from qsim.simulate import Simulator
 from qsim.verify import verify
 from qsim.verify.stimulus import sample_codes
+from qsim.verify.tools import require_tools
 
 SEED = 1
 """Of the generated verification inputs, so that two runs compare the same samples."""
@@ -123,6 +124,8 @@ def compile_command(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
     made = {target: len(files(graph, target)) for target in chosen}
+    if check:
+        require_tools(chosen)
     directories = {target: folder / target for target in chosen}
     report = None
     with view.steps() as progress:

@@ -21,11 +21,13 @@ def figures(graph: Graph, report: Report) -> list[Figure]:
     ]
     for result in report.results:
         group = TARGET_NAMES[result.target]
-        found += [_fact(group, name, value) for name, value in result.facts.items() if name != "samples"]
+        found += [_fact(group, name, value) for name, value in result.facts.items() if name in NAMES]
     return found
 
 
-_NAMES = {
+NAMES = {
+    "compiler": ("compiler", ""),
+    "multipliers": ("multipliers", ""),
     "rom_bytes": ("ROM: weights and tables", " bytes"),
     "ram_bytes": ("RAM: arena and stack", " bytes"),
     "latency_cycles_predicted": ("latency, predicted", " cycles"),
@@ -33,9 +35,9 @@ _NAMES = {
     "interval_cycles_predicted": ("cycles between frames, predicted", " cycles"),
     "interval_cycles_simulated": ("cycles between frames, simulated", " cycles"),
 }
-"""Names that runners give their facts -> (words, unit); other names are shown as they are, without underscores."""
+"""Names that runners give the facts that are figures -> (words, unit)."""
 
 
 def _fact(group: str, name: str, value: object) -> Figure:
-    words, unit = _NAMES.get(name, (name.replace("_", " "), ""))
+    words, unit = NAMES[name]
     return Figure(group=group, name=words, value=(f"{value:,}" if isinstance(value, int) else str(value)) + unit)

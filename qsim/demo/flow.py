@@ -17,6 +17,7 @@ from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.verify import Report, TargetResult, verify
+from qsim.verify.tools import require_tools
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
@@ -71,7 +72,10 @@ def run(
     images: run every target on the first so many test images; default: all of them. Every tensor of every image is
     compared, and the RTL's simulated cycles with the predicted ones. Accuracies are counted from each source's own
     answers.
+
+    Raises ToolMissingError, before anything is written, where a target's tools are not installed.
     """
+    require_tools(targets)
     record = Record()
     graph = load(MODEL)
     simulator = Simulator(graph)

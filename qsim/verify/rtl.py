@@ -132,9 +132,7 @@ class CocotbBench:
     """The design in ``directory`` built by cocotb's runner; ``run`` may be called many times."""
 
     def __init__(self, made: Design, directory: Path, build: Path) -> None:
-        for module in ("cocotb", "cocotb_tools", "cocotbext.axi"):
-            if not _present(module):
-                raise ToolMissingError(f"cosimulation needs the package {module!r}; {verilator.HOW}")
+        packages()
         from cocotb_tools.runner import get_runner
 
         self.made, self.build = made, build
@@ -223,6 +221,13 @@ def _signed(raw: Array, width: int, signed: bool) -> Array:
     if signed:
         values = np.where(values >= 1 << (width - 1), values - (1 << width), values)
     return values.astype(np.int64)
+
+
+def packages() -> None:
+    """Raise ToolMissingError unless cocotb and its bus models are installed."""
+    for module in ("cocotb", "cocotb_tools", "cocotbext.axi"):
+        if not _present(module):
+            raise ToolMissingError(f"cosimulation needs the package {module!r}; {verilator.HOW}")
 
 
 def _present(module: str) -> bool:

