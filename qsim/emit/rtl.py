@@ -116,10 +116,11 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "kernels": kernels,
     }
     lib = library("rtl")
-    made = {f"lib/{name}": text for name, text in lib.items()}
+    made = {f"kernels/{name}": text for name, text in lib.items()}
     made[f"{d.module}.sv"] = env.get_template("rtl/top.sv.j2").render(views)
     made |= {f"mem/{name}": text for name, text in memories.items()}
-    made["sources.f"] = "".join(f"{name}\n" for name in [*(f"lib/{n}" for n in lib), f"{d.module}.sv"])
+    made["sources.f"] = "".join(f"{name}\n" for name in [*(f"kernels/{n}" for n in lib), f"{d.module}.sv"])
+    made["check.ys"] = env.get_template("rtl/check.ys.j2").render(views | {"sources": sorted(lib)})
     made["README.md"] = env.get_template("rtl/README.md.j2").render(views | _readme_view(graph, d))
     return made
 

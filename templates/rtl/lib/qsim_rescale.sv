@@ -24,7 +24,7 @@ module qsim_rescale #(
     output      logic signed [R_WIDTH-1:0] result_q
 );
   logic signed [P_WIDTH-1:0] product, product_q;
-  logic signed [S_WIDTH:0] right, right_q;      // what is left to shift after the first step; negative: left
+  logic signed [S_WIDTH:0] right, right_q, rest;   // what is left to shift after the first step; negative: left
   logic signed [R_WIDTH-1:0] wide, aligned, rounded;
   logic [S_WIDTH-1:0] amount;
 
@@ -32,6 +32,7 @@ module qsim_rescale #(
     assign product = P_WIDTH'(x) * P_WIDTH'(multiplier) + P_WIDTH'(addend);
     assign right   = (S_WIDTH + 1)'(shift);
     assign wide    = R_WIDTH'(product_q);
+    assign rest    = right_q;
   end else if (SCHEME == "SRDHM") begin : g_srdhm
     logic signed [31:0] shifted;
     logic signed [63:0] full, nudged, high;
@@ -43,6 +44,7 @@ module qsim_rescale #(
     assign product = (high > 64'sd2147483647) ? P_WIDTH'(64'sd2147483647) : P_WIDTH'(high);
     assign right   = shift[S_WIDTH-1] ? '0 : (S_WIDTH + 1)'(shift);
     assign wide    = R_WIDTH'(product_q);
+    assign rest    = right_q;
     assign unused  = &{1'b0, addend};
   end else if (SCHEME == "FLOAT32") begin : g_float32
     logic signed [X_WIDTH:0] x24;
@@ -59,17 +61,11 @@ module qsim_rescale #(
     end
     assign right  = '0;
     assign wide   = R_WIDTH'(p24);
+    assign rest   = (S_WIDTH + 1)'(shift_q) - (S_WIDTH + 1)'($signed({1'b0, x_drop_q}))
+                    - (S_WIDTH + 1)'($signed({1'b0, p_drop}));
     assign unused = &{1'b0, addend, right_q};
   end else begin : g_check
     $error("qsim_rescale: unknown SCHEME");
-  end
-
-  logic signed [S_WIDTH:0] rest;
-  if (SCHEME == "FLOAT32") begin : g_rest_float
-    assign rest = (S_WIDTH + 1)'(g_float32.shift_q) - (S_WIDTH + 1)'($signed({1'b0, g_float32.x_drop_q}))
-                  - (S_WIDTH + 1)'($signed({1'b0, g_float32.p_drop}));
-  end else begin : g_rest
-    assign rest = right_q;
   end
 
   assign aligned = rest[S_WIDTH] ? wide << -rest : wide;
