@@ -324,6 +324,20 @@ def test_nested_weights_under_other_names_go_by_order(kind: Any, tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_nested_weights_go_by_name_where_names_tell(kind: Any, tmp_path: Path) -> None:
+    """An architecture written before layers were frozen states another order than the weights file has."""
+    model = zoo.randomize(zoo.frozen_nested(kind), 4)
+    model.save(tmp_path / "frozen.h5")
+    (tmp_path / "before.json").write_text(zoo.nested(kind).to_json())
+    found = read(tmp_path / "before.json", tmp_path / "frozen.h5")
+    for ours, wanted in zip(found.nodes, from_memory(model).nodes, strict=True):
+        assert list(ours.weights) == list(wanted.weights)
+        for name, array in wanted.weights.items():
+            np.testing.assert_array_equal(ours.weights[name], array, strict=True)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_wrappers_of_unknown_layers_stay_as_nodes(tmp_path: Path) -> None:
     x = keras.Input((5, 2), name="x")
     stacked = keras.layers.RNN([keras.layers.LSTMCell(2), keras.layers.GRUCell(3)], name="stacked")

@@ -35,7 +35,8 @@ class Variable:
 
 @dataclass(frozen=True)
 class Store:
-    """A layer's own variables, and those of the layers it holds: (prefix of their names, attribute, store)."""
+    """A layer's own variables, trainable ones first, and those of the layers it holds: (prefix of their names,
+    attribute, store)."""
 
     own: tuple[Variable, ...] = ()
     children: tuple[tuple[str, str, Store], ...] = ()

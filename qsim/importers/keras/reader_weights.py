@@ -103,7 +103,7 @@ def _from_groups(store: Store, group: Group | None, layer: str, where: str, pref
     variables = group.group("vars") if group else None
     # QKeras' batch-norm layers store their step counter a second time under its name.
     names = [n for n in variables.names() if n.isdigit()] if variables else []
-    ordered = [v for v in store.own if v.trainable] + [v for v in store.own if not v.trainable]
+    ordered = list(store.own)
     if len(names) == len(ordered) - 1 and variables is not None and "iteration" in variables.names():
         ordered = [v for v in ordered if v.name != "iteration"]
         iteration = variables.dataset("iteration")
@@ -120,6 +120,9 @@ def _from_groups(store: Store, group: Group | None, layer: str, where: str, pref
     yield from _checked([(prefix + v.name, v) for v in ordered], values, layer, where)
     for child, attribute, inner in store.children:
         below = group.group(attribute) if group else None
+        if below is None and group is not None:
+            # QKeras layers hold a quantizer in two attributes, and Keras saves it under the first that it meets.
+            below = group.group(f"{attribute}_internal")
         yield from _from_groups(inner, below, layer, where, prefix + child)
 
 
@@ -186,16 +189,14 @@ def assign(layer: LayerSpec, values: Sequence[Value], where: str, prefix: str = 
     path = prefix + layer.name
     if not layer.nested:
         store = store_of(layer, path)
-        return (
-            {} if store is None else {path: _in_order(store, _assign_leaf(store, values, path, where, layer.trainable))}
-        )
+        return {} if store is None else {path: _in_order(store, _assign_leaf(store, values, path, where))}
     leaves = list(_leaves(layer.nested, path + "/", layer.trainable))
     by_name = _split_by_name(leaves, values)
     if by_name is None:
         by_name = _split_by_order(leaves, values, path, where)
     found: Weights = {}
     for leaf, own in zip(leaves, by_name, strict=True):
-        found[leaf.path] = _in_order(leaf.store, _assign_leaf(leaf.store, own, leaf.path, where, leaf.trainable))
+        found[leaf.path] = _in_order(leaf.store, _assign_leaf(leaf.store, own, leaf.path, where))
     return found
 
 
@@ -238,7 +239,7 @@ def _split_by_order(leaves: Sequence[_Leaf], values: Sequence[Value], path: str,
     return split
 
 
-def _assign_leaf(store: Store, values: Sequence[Value], layer: str, where: str, trainable: bool) \
+def _assign_leaf(store: Store, values: Sequence[Value], layer: str, where: str) \
         -> Iterator[tuple[str, Array]]:  # fmt: skip
     slots = list(store.flat())
     if len(slots) != len(values):
@@ -246,11 +247,10 @@ def _assign_leaf(store: Store, values: Sequence[Value], layer: str, where: str, 
     by_name = [[value for value in values if v.named(value.base)] for _, v in slots]
     if all(len(own) == 1 for own in by_name) and len({id(own[0]) for own in by_name}) == len(slots):
         return _checked(slots, [own[0] for own in by_name], layer, where)
-    # Keras' order: trainable variables first; a frozen layer's variables in order of creation.
-    ordered = sorted(slots, key=lambda slot: trainable and not slot[1].trainable)
-    if not all(v.named(value.base) for (_, v), value in zip(ordered, values, strict=True)):
-        raise _names_error(layer, [name for name, _ in ordered], values, where)
-    return _checked(ordered, values, layer, where)
+    # Two layers inside, with the same names (Bidirectional): one after the other.
+    if not all(v.named(value.base) for (_, v), value in zip(slots, values, strict=True)):
+        raise _names_error(layer, [name for name, _ in slots], values, where)
+    return _checked(slots, values, layer, where)
 
 
 def _has_weights(layer: LayerSpec) -> bool:
