@@ -20,6 +20,7 @@ from qsim.cli_files import check_writable, read_arrays, write_arrays
 from qsim.debug.figures import figures
 from qsim.debug.report import Content, html
 from qsim.emit import TARGETS, emit, files
+from qsim.emit.options import parse_options
 from qsim.errors import QsimError, UsageError
 from qsim.importers import load
 from qsim.ir import Graph, to_json
@@ -96,6 +97,13 @@ def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
 @model_options
 @click.option("-o", "--out", required=True, metavar="DIR", help="Output folder; each target gets a folder in it.")
 @target_option
+@click.option(
+    "--option",
+    "option_texts",
+    multiple=True,
+    metavar="TARGET.NAME=VALUE",
+    help="Emit option, such as rtl.folding=64 (multipliers) or rtl.folding.conv2=8; may be given several times.",
+)
 @click.option("--verify", "check", is_flag=True, help="Build and run what was emitted, compare with the simulator.")
 @click.option("--input", "input_file", metavar="FILE", help="Samples for --verify (.npy, .npz): real values.")
 @click.option("--codes", is_flag=True, help="--input holds integer codes.")
@@ -107,6 +115,7 @@ def compile_command(
     profile: str | None,
     out: str,
     targets: tuple[str, ...],
+    option_texts: tuple[str, ...],
     check: bool,
     input_file: str | None,
     codes: bool,
@@ -116,6 +125,9 @@ def compile_command(
     if input_file and not check:
         raise UsageError("--input is what --verify runs: give --verify too, or leave --input out")
     chosen = tuple(dict.fromkeys(targets)) or tuple(TARGETS)
+    options = parse_options(option_texts)
+    if unused := [target for target in options if target not in chosen]:
+        raise UsageError(f"options for target {unused[0]}, which is not among the targets {', '.join(chosen)}")
     graph = _load(model, weights, input_format, profile)
     inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
     simulator = Simulator(graph)
@@ -123,7 +135,7 @@ def compile_command(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
-    made = {target: len(files(graph, target)) for target in chosen}
+    made = {target: len(files(graph, target, options.get(target))) for target in chosen}
     if check:
         require_tools(chosen)
     directories = {target: folder / target for target in chosen}
@@ -131,9 +143,12 @@ def compile_command(
     with view.steps() as progress:
         for target in chosen:
             progress(f"{target}: writing {made[target]} files to {directories[target]}")
-            emit(graph, target, directories[target])
+            emit(graph, target, directories[target], options.get(target))
         if check:
-            report = verify(graph, prepared, chosen, codes=True, directories=directories, progress=progress)
+            settings = {"rtl": {"options": options.get("rtl"), "check_cycles": True}}
+            report = verify(
+                graph, prepared, chosen, codes=True, directories=directories, settings=settings, progress=progress
+            )
     view.show_layers(graph)
     view.show_notes(graph)
     if report is None:

@@ -244,6 +244,12 @@ def test_bad_input_is_one_paragraph(command: str, name: str, run: Run, tmp_path:
         (("compile", MODEL), "--out"),
         (("compile", MODEL, "-o", "unused", "--target", "vhdl"), "vhdl"),
         (("compile", MODEL, "-o", "unused", "--input", "x.npy"), "--verify"),
+        (("compile", MODEL, "-o", "unused", "--option", "folding=3"), "TARGET.NAME=VALUE"),
+        (("compile", MODEL, "-o", "unused", "--option", "vhdl.folding=3"), "vhdl"),
+        (("compile", MODEL, "-o", "unused", "--option", "rtl.wings=3"), "wings"),
+        (("compile", MODEL, "-o", "unused", "--option", "rtl.folding.conv9=3"), "conv9"),
+        (("compile", MODEL, "-o", "unused", "--option", "rtl.folding=3", "--option", "rtl.folding.conv1=3"), "conv1"),
+        (("compile", MODEL, "-o", "unused", "--target", "c", "--option", "rtl.folding=3"), "rtl"),
         (("inspect", MODEL, "--profile", "nonesuch"), "nonesuch"),
         (("inspect", MODEL, "--input-format", "float32"), "fixed<W,I>"),
         (("run", MODEL, "--input", __file__), "neither"),
@@ -255,6 +261,38 @@ def test_wrong_usage_is_exit_code_2(args: tuple[object, ...], blamed: str, run: 
     code, out, err = run(*args)
     assert (code, out) == (2, "")
     assert blamed in error_paragraph(err)
+
+
+def test_compile_verifies_with_options(run: Run, tmp_path: Path) -> None:
+    """A folding that is not the default, built, run, and its cycles as predicted; the report is written."""
+    options = ("--option", "rtl.folding.conv2=16", "--target", "rtl", "--samples", 2)
+    code, out, err = run("compile", MODEL, "-o", tmp_path / "out", "--verify", *options)
+    assert code == 0, err
+    assert "SystemVerilog: equal, 0 of" in out
+    assert "Bit-exact: 0 of" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "rtl"]
+    (multipliers,) = re.findall(r"SystemVerilog +multipliers +(\d+)", out)
+    assert int(multipliers) > 16
+
+
+def test_a_mismatch_is_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = cli.emit
+
+    def damaged(graph: Any, target: str, folder: Path, options: Any = None) -> list[Path]:
+        paths = real(graph, target, folder, options)
+        weights = folder / "weights.c"
+        text = weights.read_text()
+        first = re.search(r"= \{\s*(-?\d+)", text)
+        assert first
+        weights.write_text(text[: first.start(1)] + str(int(first[1]) ^ 1) + text[first.end(1) :])
+        return paths
+
+    monkeypatch.setattr(cli, "emit", damaged)
+    code, out, _ = run("compile", MODEL, "-o", tmp_path / "out", "--verify", "--target", "c")
+    assert code == 1
+    assert "C: DIFFERENT" in out
+    assert "first at sample" in out
+    assert "Not equal: " in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_output_folder_that_is_a_file(run: Run, tmp_path: Path) -> None:
@@ -294,10 +332,10 @@ def test_an_error_with_debug_shows_its_traceback_too(run: Run, monkeypatch: pyte
 def test_a_failing_target_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = cli.files
 
-    def files(graph: Any, target: str) -> dict[str, str]:
+    def files(graph: Any, target: str, options: Any = None) -> dict[str, str]:
         if target == "rtl":
             raise qsim.errors.UnsupportedError("this cannot be a circuit", layer="conv2")
-        return real(graph, target)
+        return real(graph, target, options)
 
     monkeypatch.setattr(cli, "files", files)
     code, out, err = run("compile", MODEL, "-o", tmp_path / "out")
