@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qsim.emit.c_data import LOWER
-from qsim.emit.c_layer import BLOCK, LayerView, c_string, describe, layer_view, trace_call
+from qsim.emit.c_layer import LayerView, c_string, describe, layer_view, trace_call
 from qsim.emit.c_parts import Lowering, Params
 from qsim.emit.c_schedule import ALIGNMENT, Schedule, schedule
 from qsim.emit.c_types import CType, storage
@@ -28,7 +28,7 @@ _TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "kernels.h", "main
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
     """What the emitted model takes. rom: bytes of constant arrays; arena: bytes the caller supplies; stack: bytes of
-    the largest layer function's blocks (a kernel may add one block of accumulators of its own)."""
+    the local arrays of the largest layer function and the largest kernel, together."""
 
     rom: int
     arena: int
@@ -88,7 +88,7 @@ def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object
     layers = [layer_view(group, c) for group in plan.groups]
     copies = _output_copies(c, plan)
     used = _library_files(c)
-    stack = max((layer.stack for layer in layers), default=0)
+    stack = max((layer.stack for layer in layers), default=0) + max((k.stack for k in c.kernels.values()), default=0)
     rom = sum(a.bytes for a in c.arrays.values())
     pointers = _pointers(graph, names, plan, constants)
     inputs = [_port(graph, names, prefix, i.tensor, "in") for i in graph.inputs]
@@ -103,7 +103,6 @@ def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object
         "prefix": prefix,
         "macro": prefix.upper(),
         "alignment": ALIGNMENT,
-        "block": BLOCK,
         "arena": plan.memory.size,
         "peak": plan.memory.peak,
         "footprint": Footprint(rom=rom, arena=plan.memory.size, stack=stack),

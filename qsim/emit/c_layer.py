@@ -7,15 +7,12 @@ from fractions import Fraction
 from textwrap import wrap
 
 from qsim.emit.c_data import LOWER
-from qsim.emit.c_parts import BlockPointer, Lowering, Params, Part
+from qsim.emit.c_parts import BLOCK, BlockPointer, Lowering, Params, Part
 from qsim.emit.c_schedule import Group
 from qsim.emit.c_types import storage
 from qsim.emit.common import one_line
 from qsim.ir import Quantization, Tensor
 from qsim.ir.ops import Op
-
-BLOCK = 64
-"""QSIM_BLOCK of qsim_common.h: elements of an intermediate result that a fused layer holds at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

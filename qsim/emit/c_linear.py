@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from qsim.emit.c_parts import Lowering, Params, Part
+from qsim.emit.c_binary import binary_part, has_sign_weights
+from qsim.emit.c_parts import BLOCK, Kernel, Lowering, Params, Part
 from qsim.emit.c_types import CType, Reach, least, storage
 from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
@@ -82,12 +83,17 @@ def _pairs(**values: int) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in values.items()]
 
 
-def _position_part(c: Lowering, op: o.Op, family: str, kernel: Any, fields: list[tuple[str, str]]) -> Part:
+def _position_part(c: Lowering, op: o.Op, kernel: Kernel, fields: list[tuple[str, str]]) -> Part:
+    """A part that makes the channels of one output position after another."""
+    return _at_positions(c, op, kernel, Params(kernel.params, c.local(kernel.family), tuple(fields)))
+
+
+def _at_positions(c: Lowering, op: o.Op, kernel: Kernel, params: Params) -> Part:
     height, width, channels = c.graph[op.output].shape
-    params = c.local(family)
+    call = f"{kernel.name}({{}}, {{}}, row, column, {{}}, {{}}, &{params.name});"
     return Part(
-        calls=lambda xs, y, first, count: [f"{kernel.name}({xs[0]}, {y}, row, column, {first}, {count}, &{params});"],
-        params=[Params(kernel.params, params, tuple(fields))],
+        calls=lambda xs, y, first, count: [call.format(xs[0], y, first, count)],
+        params=[params],
         loops=(("row", height), ("column", width)),
         inner=channels,
     )
@@ -112,20 +118,27 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
     if group_in == 1 and op.groups == inputs and inputs > 1:
         multiplier = outputs // inputs
         defines.append(("QSIM_INPUT(o)", "(o)" if multiplier == 1 else "((o) / p->multiplier)"))
-        kernel = c.kernel("depthwise2d", [*tags, *(["multiplier"] if multiplier > 1 else [])], defines)
+        tags += ["multiplier"] if multiplier > 1 else []
+        kernel = c.kernel("depthwise2d", tags, defines, stack=BLOCK * t.bytes)
         fields = _linear_fields(op, c, t, wt, op.weights.values, f"[{kh}][{kw}][{outputs}]")
         fields += _pairs(height=height, width=width, inputs=inputs, multiplier=multiplier)
-        part = _position_part(c, op, "depthwise2d", kernel, fields + geometry)
+        part = _position_part(c, op, kernel, fields + geometry)
         part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}"))
         return part
-    kernel = c.kernel("conv2d", tags, defines)
     ordered = op.weights.values.transpose(3, 0, 1, 2)
+    groups = f", {op.groups} groups" if op.groups > 1 else ""
+    if has_sign_weights(op.weights):
+        image = {"height": height, "width": width, "inputs": inputs}
+        kernel, params, how = binary_part(op, c, t, ordered.reshape(outputs, -1), op.groups, geometry, image)
+        part = _at_positions(c, op, kernel, params)
+        part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}, {how}"))
+        return part
+    kernel = c.kernel("conv2d", tags, defines)
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{group_in}]")
     fields += _pairs(
         height=height, width=width, inputs=inputs, group_inputs=group_in, group_outputs=outputs // op.groups
     )
-    part = _position_part(c, op, "conv2d", kernel, fields + geometry)
-    groups = f", {op.groups} groups" if op.groups > 1 else ""
+    part = _position_part(c, op, kernel, fields + geometry)
     part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}"))
     return part
 
@@ -149,7 +162,7 @@ def conv_transpose2d(op: o.ConvTranspose2D, c: Lowering) -> Part:
         pad_top=op.padding[0][0],
         pad_left=op.padding[1][0],
     )
-    part = _position_part(c, op, "conv_transpose2d", kernel, fields)
+    part = _position_part(c, op, kernel, fields)
     size = f"{kh}x{kw}, {inputs} to {outputs} channels, strides {op.strides[0]}x{op.strides[1]}"
     part.notes.append(_linear_note(op, c, t, f"transposed convolution {size}"))
     return part
@@ -159,18 +172,28 @@ def dense(op: o.Dense, c: Lowering) -> Part:
     inputs, outputs = op.weights.shape
     rows = c.graph[op.output].size // outputs
     t = _accumulator(op, c)
-    tags, defines, wt = _linear_defines(op, c, t)
-    kernel = c.kernel("dense", tags, defines)
-    fields = _linear_fields(op, c, t, wt, op.weights.values.T, f"[{outputs}][{inputs}]")
-    fields += _pairs(inputs=inputs)
-    source = "{} + row * " + str(inputs) if rows > 1 else "{}"
+    note = f"dense, {inputs} to {outputs}"
+    if has_sign_weights(op.weights):
+        ones = [f"{name}_{axis}" for name in ("kernel", "stride", "dilation") for axis in ("height", "width")]
+        geometry = _pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)
+        image = {"height": 1, "width": rows, "inputs": inputs}
+        kernel, params, how = binary_part(op, c, t, op.weights.values.T, 1, geometry, image)
+        call = f"{kernel.name}({{}}, {{}}, 0, {'row' if rows > 1 else '0'}, {{}}, {{}}, &{params.name});"
+        note += f", {how}"
+    else:
+        tags, defines, wt = _linear_defines(op, c, t)
+        kernel = c.kernel("dense", tags, defines)
+        fields = _linear_fields(op, c, t, wt, op.weights.values.T, f"[{outputs}][{inputs}]")
+        params = Params(kernel.params, c.local("dense"), (*fields, *_pairs(inputs=inputs)))
+        offset = f" + row * {inputs}" if rows > 1 else ""
+        call = f"{kernel.name}({{}}{offset}, {{}}, {{}}, {{}}, &{params.name});"
     part = Part(
-        calls=lambda xs, y, first, count: [f"{kernel.name}({source.format(xs[0])}, {y}, {first}, {count}, &dense);"],
-        params=[Params(kernel.params, "dense", tuple(fields))],
+        calls=lambda xs, y, first, count: [call.format(xs[0], y, first, count)],
+        params=[params],
         loops=(("row", rows),) if rows > 1 else (),
         inner=outputs,
     )
-    part.notes.append(_linear_note(op, c, t, f"dense, {inputs} to {outputs}"))
+    part.notes.append(_linear_note(op, c, t, note))
     return part
 
 
@@ -190,6 +213,7 @@ def matmul(op: o.MatMul, c: Lowering) -> Part:
         "matmul",
         [at.short, bt.short, yt.short, "in", t.short],
         [("QSIM_A", at.name), ("QSIM_B", bt.name), ("QSIM_Y", yt.name), ("QSIM_T", t.name)],
+        stack=BLOCK * t.bytes,
     )
     fields = [("a_zero_point", t.literal(op.zero_points[0])), ("b_zero_point", t.literal(op.zero_points[1]))]
     fields += _pairs(inner=inner, columns=columns)
@@ -230,7 +254,7 @@ def _pool(op: o.SumPool2D | o.MaxPool2D, c: Lowering, kind: str) -> Part:
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     t = _reduction_type(op, kind, math.prod(op.pool), x, out)
     tags, defines = _combining(kind, storage(x.format), storage(out.format), t)
-    kernel = c.kernel("pool2d", tags, defines)
+    kernel = c.kernel("pool2d", tags, defines, stack=BLOCK * t.bytes)
     height, width, channels = x.shape
     fields = _pairs(
         height=height,
@@ -243,7 +267,7 @@ def _pool(op: o.SumPool2D | o.MaxPool2D, c: Lowering, kind: str) -> Part:
         pad_top=op.padding[0][0],
         pad_left=op.padding[1][0],
     )
-    part = _position_part(c, op, "pool2d", kernel, fields)
+    part = _position_part(c, op, kernel, fields)
     part.notes.append(f"{op.output}: {kind} over {op.pool[0]}x{op.pool[1]}, strides {op.strides[0]}x{op.strides[1]}")
     return part
 
@@ -294,7 +318,7 @@ def reduce(op: o.Reduce, c: Lowering) -> Part:
     terms = math.prod(n for n, _ in reduced)
     t = _reduction_type(op, op.kind, terms, x, out)
     tags, defines = _combining(op.kind, storage(x.format), storage(out.format), t)
-    kernel = c.kernel("reduce", tags, defines)
+    kernel = c.kernel("reduce", tags, defines, stack=BLOCK * t.bytes)
     inner, (inner_stride,) = kept[-1] if kept else (1, (1,))
     outer = kept[:-1]
     loops = tuple((f"i{level}", n) for level, (n, _) in enumerate(outer))

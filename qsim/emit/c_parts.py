@@ -13,6 +13,9 @@ from qsim.ir import Graph, Tensor
 from qsim.ir.ops import Op
 from qsim.numerics import Array
 
+BLOCK = 64
+"""QSIM_BLOCK of qsim_common.h: elements of an intermediate result that a fused layer holds at once."""
+
 Calls = Callable[[Sequence[str], str, str, str], list[str]]
 """(input pointers, output pointer, first element, number of elements) -> C statements."""
 
@@ -59,12 +62,20 @@ class ConstArray:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One instance of a kernel of templates/c/lib. headers: what the kernel's text needs besides qsim_common.h."""
+    """One instance of the kernel templates/c/lib/qsim_<family>.h.
+
+    headers: what the kernel's text needs besides qsim_common.h. stack: bytes of its local arrays.
+    """
 
     name: str
-    template: str
+    family: str
     defines: tuple[tuple[str, str], ...]
     headers: tuple[str, ...]
+    stack: int
+
+    @property
+    def template(self) -> str:
+        return f"qsim_{self.family}.h"
 
     @property
     def params(self) -> str:
@@ -127,10 +138,12 @@ class Lowering:
         self.arrays[symbol] = ConstArray(symbol, ctype, flat or (0,), comment)
         return symbol
 
-    def kernel(self, family: str, tags: Sequence[str], defines: Sequence[tuple[str, str]], *headers: str) -> Kernel:
+    def kernel(
+        self, family: str, tags: Sequence[str], defines: Sequence[tuple[str, str]], *headers: str, stack: int = 0
+    ) -> Kernel:
         """The instance of templates/c/lib/qsim_<family>.h named by ``tags``, made at its first use."""
         name = "_".join((family, *tags))
-        made = Kernel(name, f"qsim_{family}.h", tuple(defines), headers)
+        made = Kernel(name, family, tuple(defines), headers, stack)
         known = self.kernels.setdefault(name, made)
         if known != made:
             raise AssertionError(f"two kernels are named {name}")

@@ -292,6 +292,25 @@ def test_codes_outside_the_proven_range_and_bad_arenas_are_refused(tmp_path: Pat
         assert subprocess.run(["./caller"], cwd=tmp_path, capture_output=True, text=True).stdout == "02211"
 
 
+def test_weights_of_one_bit_are_packed_and_the_xnor_kernel_needs_a_proof() -> None:
+    """32 weights to a word; whole words are compared only where no code but +1 and -1 can come in."""
+
+    def kernels(**fields: object) -> str:
+        net = Net("bits")
+        x = net.input((64,))
+        sign = {"thresholds": IntArray([[0]]), "base": IntArray([-1]), "step": IntArray([2])} | fields
+        y = net.add(o.Threshold, x, **sign)
+        ones = IntArray(np.where(np.arange(64 * 3).reshape(64, 3) % 2 == 0, 1, -1))
+        made = files(net.build(net.add(o.Dense, y, weights=ones, bias=None, name="d")), "c")
+        assert "const uint32_t bits_d__weights[6]" in made["weights.c"]
+        return made["kernels.h"]
+
+    assert "qsim_conv2d_xnor.h" in kernels()
+    assert "qsim_conv2d_xnor.h" in kernels(base=IntArray([1]), step=IntArray([-2]))
+    assert "qsim_conv2d_binary.h" in kernels(thresholds=IntArray([[-3, 3]]), step=IntArray([1]))
+    assert "qsim_conv2d_binary.h" in kernels(step=IntArray([1]))
+
+
 def test_footprint_is_what_the_files_say() -> None:
     graph = small_cnn()
     taken = footprint(graph)
@@ -300,4 +319,4 @@ def test_footprint_is_what_the_files_say() -> None:
     arrays = re.findall(r"^const (\w+) \w+\[(\d+)\]", made["weights.c"], flags=re.M)
     assert taken.rom == sum(sizes[t] * int(n) for t, n in arrays)
     assert f"SMALL_CNN_ARENA_BYTES {taken.arena}u" in made["model.h"]
-    assert taken.stack == 64
+    assert taken.stack == 64 + 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_every_tensor_equals_simulator_and_oracle(name: str, tmp_path: Path) -> 
     actual = run(graph, tmp_path, codes, sanitize=True)
     assert differing(graph, Simulator(graph).trace_codes(codes), actual) == []
     if not any(isinstance(op, o.Softmax) for op in graph.ops):
-        for i in range(4):
+        for i in range(2):
             expected = Oracle(graph).run({k: x[i] for k, x in codes.items()})
             for tensor in graph.tensors:
                 assert np.array_equal(expected[tensor].astype(np.int64), actual[tensor][i]), (tensor, i)
@@ -144,6 +145,20 @@ def test_an_implicit_conversion_does_not_compile(tmp_path: Path) -> None:
         run(graph, tmp_path, corner_codes(graph, 2))
 
 
+@pytest.mark.parametrize("kernel", ["conv2d_xnor_i8_i8_in_i32_4", "conv2d_binary_i8_i16_in_i32"])
+def test_a_flipped_bit_of_a_packed_weight_is_seen(kernel: str, tmp_path: Path) -> None:
+    """In each kernel of one-bit weights: the first layer that uses it, and no tensor that does not depend on it."""
+    graph = GRAPHS["binary_layers"]()
+    codes = corner_codes(graph, 40)
+    emit(graph, "c", tmp_path)
+    before = (tmp_path / "model.c").read_text().split(f"static const {kernel}_params", 1)[1]
+    symbol = re.search(r"\.weights = (\w+),", before)[1]
+    start = re.search(rf"{symbol}\[\d+\] = \{{\n    (\d+)u,", (tmp_path / "weights.c").read_text())
+    edit(tmp_path, "weights.c", start[0], start[0].replace(f"{start[1]}u", f"{int(start[1]) ^ 16}u"))
+    bad = differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes))
+    assert symbol == f"binary_layers_{bad[0]}__weights"
+
+
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = small_cnn()
     emit(graph, "c", tmp_path)
@@ -157,5 +172,5 @@ def test_the_figures_are_reported(tmp_path: Path) -> None:
     emit(graph, "c", tmp_path)
     facts: dict[str, object] = {}
     run(graph, tmp_path, corner_codes(graph, 1), facts=facts)
-    assert facts["ram_bytes"] == 768 + 64
+    assert facts["ram_bytes"] == 768 + 64 + 256  # arena, block of the sum, a pool's accumulators
     assert facts["rom_bytes"] == (36 + 144 + 216 + 60) + 4 * (4 + 4 + 6 + 10) + 5 + 4 + 4
