@@ -14,6 +14,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.ir.ops import check_registry
+from qsim.numerics import IntFormat
 
 MAC_DELAY, POOL_DELAY = 3, 2
 """Cycles from the last step of a walk to its result in the queue (qsim_mac.sv, qsim_pool.sv)."""
@@ -29,7 +30,8 @@ def build(graph: Graph, foldings: Mapping[str, Folding]) -> s.Network:
     b = s.Builder(graph, foldings)
     for entry in graph.inputs:
         tensor = graph[entry.tensor]
-        b.tensors[tensor.name] = b.add(s.Source(name=tensor.name, layer=tensor.name, inputs=()), tensor.format, tensor.size)
+        source = s.Source(name=tensor.name, layer=tensor.name, inputs=())
+        b.tensors[tensor.name] = b.add(source, tensor.format, tensor.size)
     for op in graph.ops:
         b.tensors[op.output] = _RULES[type(op)](b, op)
     for index, out in enumerate(graph.outputs):
@@ -48,6 +50,12 @@ def _stream(b: s.Builder, op: o.Op, port: int = 0) -> str:
 
 def _in(b: s.Builder, op: o.Op, port: int = 0) -> Tensor:
     return b.graph[op.inputs[port]]
+
+
+def _stored(b: s.Builder, stream: str) -> IntFormat:
+    """The format of a stream. It may be wider than that of a tensor that it carries: a Reshape, or the input of a
+    Slice, whose tensor has a narrower range."""
+    return b.streams[stream].format
 
 
 def _pointwise(b: s.Builder, op: o.Op, stages: int, inputs: tuple[str, ...] | None = None) -> str:
@@ -137,7 +145,7 @@ def _conv_transpose(b: s.Builder, op: o.ConvTranspose2D) -> str:
             sizes=x.shape,
             steps=(sh, sw, 1),
         )
-        stream = b.add(filled, x.format, math.prod(bounds))
+        stream = b.add(filled, _stored(b, stream), math.prod(bounds))
     kernel = s.Window(
         name=out.name,
         layer=op.layer,
@@ -224,7 +232,7 @@ def _broadcast(b: s.Builder, op: o.Op, port: int, shape: tuple[int, ...]) -> str
             times=math.prod(shape[start:stop]),
             inner=math.prod(shape[stop:]),
         )
-        stream = b.add(kernel, x.format, kernel.outer * kernel.times * kernel.inner)
+        stream = b.add(kernel, _stored(b, stream), kernel.outer * kernel.times * kernel.inner)
     return stream
 
 
@@ -264,7 +272,7 @@ def _reduce(b: s.Builder, op: o.Reduce) -> str:
         )
         shape[start:stop] = [1] * (stop - start)
         # Partial sums may wrap in the output's width; a partial extremum is a code of the input.
-        fmt = out.format if final or op.kind == "sum" else x.format
+        fmt = out.format if final or op.kind == "sum" else _stored(b, stream)
         stream = b.add(kernel, fmt, math.prod(shape))
     return stream
 
@@ -309,7 +317,16 @@ def _pad(b: s.Builder, op: o.Pad) -> str:
         sizes=x.shape,
         steps=(1,) * len(x.shape),
     )
-    return b.add(kernel, out.format, out.size)
+    low, high = (f(_stored(b, _stream(b, op)), out.format) for f in (_lowest, _highest))
+    return b.add(kernel, IntFormat.for_range(low, high), out.size)
+
+
+def _lowest(*formats: IntFormat) -> int:
+    return min(f.low for f in formats)
+
+
+def _highest(*formats: IntFormat) -> int:
+    return max(f.high for f in formats)
 
 
 def _slice(b: s.Builder, op: o.Slice) -> str:
@@ -329,7 +346,7 @@ def _slice(b: s.Builder, op: o.Slice) -> str:
         sizes=out.shape,
         steps=tuple(max(1, step) for step in op.strides),
     )
-    return b.add(kernel, out.format, out.size)
+    return b.add(kernel, _stored(b, kernel.inputs[0]), out.size)
 
 
 def _transpose(b: s.Builder, op: o.Transpose) -> str:
@@ -347,7 +364,7 @@ def _permute(b: s.Builder, op: o.Op, index: np.ndarray[tuple[int, ...], np.dtype
     if len(flat) == x.size and bool((flat == np.arange(x.size)).all()):
         return _stream(b, op)
     kernel = s.Permute(name=out.name, layer=op.layer, inputs=(_stream(b, op),), size=x.size, index=flat)
-    return b.add(kernel, out.format, out.size)
+    return b.add(kernel, _stored(b, kernel.inputs[0]), out.size)
 
 
 _RULES: dict[type[o.Op], Callable[[s.Builder, o.Op], str]] = {  # type: ignore[assignment]

@@ -347,7 +347,7 @@ def _divide(kernel: s.Pointwise, op: o.Divide, ctx: Context) -> Instance:
         "D_WIDTH": max(divisor).bit_length() + 1,
         "M_WIDTH": max(reciprocal).bit_length(),
     }
-    p_width = signed_width(min(ends), max(ends)) + 1
+    p_width = max(signed_width(min(ends), max(ends)) + 1, x.width + 2)
     v_width = max(p_width, out.format.width, signed_width(op.zero_point, op.zero_point)) + 2
     words = [
         pack([n], widths["N_WIDTH"])

@@ -82,7 +82,8 @@ def requantize(
     a_width = signed_width(min(every), max(every))
     reach = max([64, *(abs(v) for b in branches for v in b.shift)])
     s_width = signed_width(-reach, reach) + 1
-    p_width, r_width = max(b.p_width for b in branches), max(b.r_width for b in branches)
+    x_width = max(signed_width(min(x_low, 0), max(x_high, 0)), stored.width + 1)
+    p_width, r_width = max(x_width, *(b.p_width for b in branches)), max(b.r_width for b in branches)
     r_width = max(r_width, p_width + 1)
     v_width = 1 + max(
         r_width,
@@ -114,7 +115,7 @@ def requantize(
         ("S_WIDTH", number(s_width)),
         ("P_WIDTH", number(p_width)),
         ("R_WIDTH", number(r_width)),
-        ("X_WIDTH", number(max(signed_width(min(x_low, 0), max(x_high, 0)), 2))),
+        ("X_WIDTH", number(x_width)),
         ("V_WIDTH", number(v_width)),
         ("X_ZERO", wide(128, op.input_zero_point, True)),
         ("Y_ZERO", wide(128, op.zero_point, True)),

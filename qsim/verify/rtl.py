@@ -180,6 +180,7 @@ class CocotbBench:
                 "idle": idle,
                 "backpressure": backpressure,
                 "reset_mid_frame": reset_mid_frame,
+                "settle": 2 * self.made.schedule.latency + 200,
                 "timeout": 20 * self.made.schedule.latency + 1000,
                 "ports": [
                     {"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports

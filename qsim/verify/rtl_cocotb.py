@@ -94,6 +94,12 @@ async def stream_frames(dut: Any) -> None:
                 found[prefix].append(_codes(bytes(frame.tdata), widths[prefix]))
         return found
 
+    async def settle() -> None:
+        """What no output waits for may still be under way."""
+        for source in sources.values():
+            await source.wait()
+        await ClockCycles(dut.aclk, settings["settle"])
+
     results: dict[str, Any] = {"phases": []}
     await _reset(dut)
     await ClockCycles(dut.aclk, 64)  # constants fill their FIFOs
@@ -101,8 +107,8 @@ async def stream_frames(dut: Any) -> None:
     counter = cocotb.start_soon(_count(dut, times, ports))
     await send(frames)
     results["phases"].append({"name": "free", "outputs": await gather()})
-    await ClockCycles(dut.aclk, 2)
     counter.cancel()
+    await settle()
     start = min(t[0] for p, t in times.items() if p in sources)
     results["completions"] = [
         max(times[p["prefix"]][(f + 1) * p["size"] - 1] for p in ports if not p["input"]) - start
@@ -123,5 +129,5 @@ async def stream_frames(dut: Any) -> None:
             sink.set_pause_generator(_coin(random.Random(rng.random()), settings["backpressure"]))
     await send(frames)
     results["phases"].append({"name": "rough", "outputs": await gather()})
-    await ClockCycles(dut.aclk, 2)
+    await settle()
     Path(settings["results"]).write_text(json.dumps(results), encoding="utf-8")

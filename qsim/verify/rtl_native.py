@@ -46,6 +46,7 @@ class NativeBench:
                 for p in design.ports
             ],
             "patience": 20 * slowest + 10000,
+            "settle": design.schedule.latency + 200,
         }
         self.program = verilator.build_native(
             [self.directory / name for name in files],

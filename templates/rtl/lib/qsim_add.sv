@@ -25,8 +25,10 @@ module qsim_add #(
   for (genvar i = 0; i < COUNT; i++) begin : g_term
     logic signed [WIDTH:0] offset;
     logic [OUT_WIDTH-1:0] aligned;
+    logic unused;
     assign offset = (WIDTH + 1)'($signed(in_data[i*WIDTH+:WIDTH])) - (WIDTH + 1)'($signed(ZEROS[i*WIDTH+:WIDTH]));
     assign aligned = OUT_WIDTH'(offset) << SHIFTS[i*32+:32];
+    assign unused = &{1'b0, offset};
     assign term[i] = NEGATE[i] ? -aligned : aligned;
   end
 

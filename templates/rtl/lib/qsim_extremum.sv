@@ -17,6 +17,7 @@ module qsim_extremum #(
 );
   logic signed [WIDTH-1:0] term[0:COUNT-1];
   logic signed [WIDTH-1:0] best;
+  logic unused;
 
   for (genvar i = 0; i < COUNT; i++) begin : g_term
     assign term[i] = $signed(in_data[i*WIDTH+:WIDTH]) << SHIFTS[i*32+:32];
@@ -29,7 +30,8 @@ module qsim_extremum #(
     end
   end
 
-  assign out_data  = OUT_WIDTH'(best);
+  assign out_data  = best[OUT_WIDTH-1:0];
+  assign unused    = &{1'b0, best};
   assign out_valid = &in_valid;
   assign in_ready  = {COUNT{out_valid && out_ready}};
 endmodule

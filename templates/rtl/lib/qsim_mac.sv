@@ -121,6 +121,8 @@ module qsim_mac #(
     always_ff @(posedge clk) s2_sum_q[l*SUM+:SUM] <= sum;
 
     logic [OUT_WIDTH-1:0] term, previous;
+    logic unused;
+    assign unused = &{1'b0, s2_sum_q[l*SUM+:SUM]};
     assign term = OUT_WIDTH'($signed(s2_sum_q[l*SUM+:SUM])) << SHIFT;
     assign previous = s2_first_q ? s2_bias_q[l*OUT_WIDTH+:OUT_WIDTH] : s3_acc_q[l*OUT_WIDTH+:OUT_WIDTH];
     always_ff @(posedge clk) if (s2_valid_q) s3_acc_q[l*OUT_WIDTH+:OUT_WIDTH] <= previous + term;

@@ -48,6 +48,8 @@ module qsim_matmul #(
   logic signed [A_WIDTH+1:0] a;
   logic signed [B_WIDTH+1:0] b;
   logic [OUT_WIDTH-1:0] s2_product_q, s3_sum_q;
+  logic unused;
+  assign unused = &{1'b0, a, b};
 
   assign in_ready[0] = a_full_q != 2'd2;
   assign in_ready[1] = b_full_q != 2'd2;

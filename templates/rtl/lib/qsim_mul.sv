@@ -19,6 +19,7 @@ module qsim_mul #(
   logic enable, valid_q;
   logic signed [WIDTH:0] a, b;
   logic [OUT_WIDTH-1:0] product_q;
+  logic unused;
 
   assign a = (WIDTH + 1)'($signed(in_data[WIDTH-1:0])) - (WIDTH + 1)'(A_ZERO);
   assign b = (WIDTH + 1)'($signed(in_data[WIDTH+:WIDTH])) - (WIDTH + 1)'(B_ZERO);
@@ -26,6 +27,7 @@ module qsim_mul #(
   assign in_ready  = {2{&in_valid && enable}};
   assign out_valid = valid_q;
   assign out_data  = product_q;
+  assign unused    = &{1'b0, a, b};
 
   // The product fits OUT_WIDTH bits by its proven range; so its low bits come from the operands' low bits.
   always_ff @(posedge clk) if (enable) product_q <= OUT_WIDTH'(a) * OUT_WIDTH'(b);
