@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -265,6 +266,15 @@ def test_make_builds_and_the_vectors_check(tmp_path: Path) -> None:
     bad = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True)
     assert bad.returncode == 1
     assert f"sample 4, output SMALL_CNN_OUT_DENSE13, element 7: expected {expected[4, 7]}" in bad.stderr
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_cmake_builds(tmp_path: Path) -> None:
+    emit(tiny(), "c", tmp_path / "source")
+    for arguments in (["-S", "source", "-B", "build"], ["--build", "build", "--target", "tiny_model_test"]):
+        done = subprocess.run(["cmake", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "build" / "libtiny.a").is_file()
 
 
 def test_codes_outside_the_proven_range_and_bad_arenas_are_refused(tmp_path: Path) -> None:
