@@ -159,7 +159,7 @@ def integer_thresholds(
     code = base' + sum of rise' over t <= x; rises are negative where factor is.
     """
     if factor == 0:
-        return base + sum(rise for at, inclusive, rise in jumps if addend > at or inclusive and addend == at), []
+        return base + sum(rise for at, inclusive, rise in jumps if addend > at or (inclusive and addend == at)), []
     if factor > 0:
         return base, [(first_reaching(at, inclusive, factor, addend), rise) for at, inclusive, rise in jumps]
     # x * factor + addend >= at holds for x up to some T, and so falls away at T + 1.

@@ -21,7 +21,8 @@ def load(
 ) -> Graph:
     """The integer graph of a quantized model.
 
-    source: a path (``.keras``, ``.h5``, ``.tflite``, or ``.json`` with ``weights="....h5"``), or a Keras model in memory.
+    source: a path (``.keras``, ``.h5``, ``.tflite``, or ``.json`` with ``weights="....h5"``), or a Keras model in
+    memory.
     input_format: the number format of real inputs ("fixed<8,1>", FixedPoint, or one per input name), needed where the
     model does not quantize its input itself. profile: the named numeric profile; each kind of source has a default.
     Raises UsageError for a call that makes no sense, ModelError for files that are no model, UnsupportedError for

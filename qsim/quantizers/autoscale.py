@@ -1,7 +1,8 @@
 """Data-derived weight scales ('auto', 'auto_po2') of QKeras, recomputed in numpy.
 
 The rule is QKeras' ``_get_least_squares_scale``: scale = mean(x*q) / (mean(q*q) + epsilon) over all axes but the
-scale axis, and for 'auto_po2' 2 ** round(log2(scale + epsilon)). Every step is a float32 operation, as in QKeras, but the
+scale axis, and for 'auto_po2' 2 ** round(log2(scale + epsilon)). Every step is a float32 operation, as in QKeras, but
+the
 means: a float32 sum depends on the order in which a device adds, so they are taken in float64 and rounded once.
 """
 

@@ -76,9 +76,10 @@ class Quantizer(ABC):
 
     def check(self) -> None:
         """Raise UnsupportedError where an argument cannot be reproduced exactly."""
-        if getattr(self, "qnoise_factor", 1.0) != 1.0:
+        noise = getattr(self, "qnoise_factor", 1.0)
+        if noise != 1.0:
             raise UnsupportedError(
-                f"{self.name} has qnoise_factor={getattr(self, 'qnoise_factor')}, which mixes unquantized values in",
+                f"{self.name} has qnoise_factor={noise}, which mixes unquantized values in",
                 way_out="set qnoise_factor to 1.0 before saving the model",
             )
 
@@ -101,6 +102,22 @@ class Quantizer(ABC):
             if getattr(self, f.name) != f.default
         ]
         return f"{self.name}({', '.join(parts)})"
+
+
+MAX_BITS = 32
+"""Codes of wider quantizers are not float32 numbers, which QKeras computes in."""
+
+
+def check_bits(name: str, bits: Any, integer: Any) -> None:
+    """Raise UnsupportedError unless ``bits`` and ``integer`` are whole numbers in range."""
+    if int(bits) != bits or int(integer) != integer or not 1 <= bits <= MAX_BITS or abs(integer) > 64:
+        raise UnsupportedError(f"{name} with bits={bits}, integer={integer}: qsim takes 1 to {MAX_BITS} whole bits")
+
+
+def check_auto(q: Any) -> None:
+    """Raise UnsupportedError for an alpha text that QKeras does not know."""
+    if isinstance(q.alpha, str) and q.alpha not in AUTO:
+        raise UnsupportedError(f"{q.name} has alpha={q.alpha!r}", way_out="use a number, 'auto' or 'auto_po2'")
 
 
 def fixed_alpha(alpha: Any, name: str) -> Array:

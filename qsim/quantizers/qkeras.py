@@ -16,32 +16,28 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.numerics import Array
 from qsim.quantizers import autoscale
-from qsim.quantizers.base import AUTO, Quantizer, Weights, channel_alpha, fixed_alpha, fractions_of
+from qsim.quantizers.base import (
+    Quantizer,
+    Weights,
+    channel_alpha,
+    check_auto,
+    check_bits,
+    fixed_alpha,
+    fractions_of,
+)
 from qsim.quantizers.rules import Jump, Leaky, Rule, Steps, Uniform, clipped, rounded, staircase
-
-MAX_BITS = 32
-"""Codes of wider quantizers are not float32 numbers, which QKeras computes in."""
-
-
-def check_bits(name: str, bits: Any, integer: Any) -> None:
-    """Raise UnsupportedError unless ``bits`` and ``integer`` are whole numbers in range."""
-    if int(bits) != bits or int(integer) != integer or not 1 <= bits <= MAX_BITS or abs(integer) > 64:
-        raise UnsupportedError(f"{name} with bits={bits}, integer={integer}: qsim takes 1 to {MAX_BITS} whole bits")
-
-
-def _check_auto(q: Any) -> None:
-    if isinstance(q.alpha, str) and q.alpha not in AUTO:
-        raise UnsupportedError(f"{q.name} has alpha={q.alpha!r}", way_out="use a number, 'auto' or 'auto_po2'")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedBits(Quantizer):
-    """code = clip(round_half_even(x * 2**(ub - integer)), keep_negative * (-2**ub + symmetric), 2**ub - 1), ub = bits -
-    keep_negative; value = alpha * code * 2**(integer - ub). One bit (ub = 0): the sign, sign(0) = +1; without
-    keep_negative 0 or 1.
+    """code = clip(round_half_even(x * 2**(ub - integer)), keep_negative * (-2**ub + symmetric), 2**ub - 1),
+    ub = bits - keep_negative; value = alpha * code * 2**(integer - ub). One bit (ub = 0): the sign, sign(0) = +1;
+    without keep_negative 0 or 1.
 
-    alpha 'auto' or 'auto_po2' (weights): code = sign(x) * min(floor(|x| / (scale * 2**integer) + 1/2), 2**(bits-1) - 1)
-    with float32 operations, scale = 2 max|x| / levels per channel, for 'auto_po2' rounded to a power of two and refined by
+    alpha 'auto' or 'auto_po2' (weights), x' = x / 2**integer: code = sign(x) * min(floor(|x'| / scale + 1/2), levels
+    / 2)
+    with float32 operations, scale = 2 max|x| / levels per channel, for 'auto_po2' rounded to a power of two and
+    refined by
     five rounds of least squares.
     """
 
@@ -65,7 +61,7 @@ class QuantizedBits(Quantizer):
     def check(self) -> None:
         super().check()
         check_bits(self.name, self.bits, self.integer)
-        _check_auto(self)
+        check_auto(self)
 
     @property
     def unsigned_bits(self) -> int:
@@ -141,10 +137,11 @@ class QuantizedBits(Quantizer):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedRelu(Quantizer):
-    """On the grid step = 2**(integer - n), n = bits - (negative_slope != 0): code = clip(round_half_even(x / step), 0, 2**n - 1);
-    with a slope below zero the part clip(round_half_even(x * slope / step), -slope * 2**n, 0) is added.
+    """On the grid step = 2**(integer - n), n = bits - (negative_slope != 0):
+    code = clip(round_half_even(x / step), 0, 2**n - 1); with a slope, clip(round_half_even(x * slope / step),
+    -slope * 2**n, 0) is added.
 
-    use_sigmoid: with p = clip(x / 2**(integer + 1) + 1/2, 0, 1) * 2**n the codes are clip(2 round(p) - 2**n, 0, 2**n - 1),
+    use_sigmoid: p = clip(x / 2**(integer + 1) + 1/2, 0, 1) * 2**n, code = clip(2 round(p) - 2**n, 0, 2**n - 1),
     plus clip(2 round(p * slope) - slope * 2**n, -slope * 2**n, 0).
     relu_upper_bound cuts the value where is_quantized_clip is off.
     """
@@ -236,9 +233,8 @@ def rule_weights(rule: Rule, w: Array) -> Weights:
     """Constant weights through an activation rule, value by value in exact arithmetic."""
     flat = np.asarray(w, dtype=np.float32).reshape(-1)
     codes = np.array([rule.code(Fraction(float(v))) for v in flat], dtype=np.int64).reshape(np.shape(w))
-    return Weights(
-        codes, fractions_of(np.array(rule.scale, dtype=object)).reshape(-1)[0 if len(rule.scale) == 1 else slice(None)]
-    )
+    scale = fractions_of(np.array(rule.scale, dtype=object))
+    return Weights(codes, scale.reshape(()) if scale.size == 1 else scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +256,7 @@ class Binary(Quantizer):
 
     def check(self) -> None:
         super().check()
-        _check_auto(self)
+        check_auto(self)
 
     def as_kernel(self) -> Self:
         return self if self.alpha is not None else dataclasses.replace(self, alpha="auto_po2")
@@ -289,8 +285,8 @@ class Binary(Quantizer):
 class Ternary(Quantizer):
     """code = sign(x) where |x| >= threshold (default 0.33, in float32), else 0; value = alpha * code.
 
-    alpha 'auto' / 'auto_po2' (weights): starts from scale = 2 max|x| / 3 per channel and refines it in ``number_of_unrolls``
-    rounds: codes where |scale * round(x / scale)| >= scale / 2, then least squares.
+    alpha 'auto' / 'auto_po2' (weights): starts from scale = 2 max|x| / 3 per channel and refines it in
+    ``number_of_unrolls`` rounds: codes where |scale * round(x / scale)| >= scale / 2, then least squares.
     """
 
     name: ClassVar[str] = "ternary"
@@ -301,7 +297,7 @@ class Ternary(Quantizer):
 
     def check(self) -> None:
         super().check()
-        _check_auto(self)
+        check_auto(self)
         if isinstance(self.alpha, str) and self.threshold is not None:
             raise UnsupportedError(
                 f"{self.name} has alpha={self.alpha!r} and a threshold; QKeras itself refuses that",
@@ -349,3 +345,27 @@ class Ternary(Quantizer):
             scale, doubt = autoscale.least_squares(x, q, po2=po2)
             doubtful = doubtful or doubt
         return Weights(q.astype(np.int64), fractions_of(scale), doubtful)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticTernary(Ternary):
+    """ternary at inference; only training draws random numbers."""
+
+    name: ClassVar[str] = "stochastic_ternary"
+    ignored: ClassVar[tuple[str, ...]] = (*Quantizer.ignored, "temperature", "use_real_sigmoid")
+
+    @classmethod
+    def argument_order(cls) -> list[str]:
+        return ["alpha", "threshold", "temperature", "use_real_sigmoid", "number_of_unrolls"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticBinary(Binary):
+    """binary at inference; only training draws random numbers."""
+
+    name: ClassVar[str] = "stochastic_binary"
+    ignored: ClassVar[tuple[str, ...]] = (*Quantizer.ignored, "temperature", "use_real_sigmoid")
+
+    @classmethod
+    def argument_order(cls) -> list[str]:
+        return ["alpha", "temperature", "use_real_sigmoid"]

@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("qkeras")
 
-from keras_compare import check  # noqa: E402
-from random_models import random_model  # noqa: E402
+from keras_compare import check
+from random_models import random_model
 
-from qsim.importers import load  # noqa: E402
+from qsim.importers import load
 
 QUICK, ALL = 60, 200
 

@@ -1,4 +1,5 @@
-"""Every quantizer twin against qkeras-v3 itself, on inputs that hold every tie, both neighbours of it, and the limits."""
+"""Every quantizer twin against qkeras-v3 itself, on inputs that hold every tie, both neighbours of it, and the
+limits."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ qkeras = pytest.importorskip("qkeras")
 
 
 def tie_inputs(step: float, reach: int) -> np.ndarray:
-    """Multiples of step / 4 out to ``reach`` steps, each with its float32 neighbours: ties, codes and what lies beside."""
+    """Multiples of step / 4 out to ``reach`` steps, each with its float32 neighbours: ties, codes and what lies
+    beside."""
     grid = (np.arange(-4 * reach, 4 * reach + 1) * (step / 4)).astype(np.float32)
     extra = np.array([0.0, -0.0, 1e-30, -1e-30, 0.33, -0.33, 1000.3, -1000.3, 0.3333, 0.66], dtype=np.float32)
     base = np.concatenate([grid, extra])
@@ -135,7 +137,8 @@ SHAPES = [(7,), (8, 6), (3, 3, 4, 6)]
     ("make", "shape"), [(m, s) for m in WEIGHT_QUANTIZERS for s in SHAPES if m not in MATRICES_ONLY or len(s) == 2]
 )
 def test_weights(make, shape):
-    """Codes equal Keras' on random, tied, zero and constant channels; scales equal up to the float32 sum's last bits."""
+    """Codes equal Keras' on random, tied, zero and constant channels; scales equal up to the float32 sum's last
+    bits."""
     from qsim.importers.keras.lower_live import _arguments
 
     live = make()

@@ -93,7 +93,7 @@ def per_output(weights: Weights) -> tuple[Array, Array]:
     if any(s == 0 for s in distinct(scale)):
         # A channel of zeros under alpha='auto' has scale zero; any scale says the same of zero codes.
         codes = np.where(np.broadcast_to(scale == 0, codes.shape), 0, codes)
-        scale = np.asarray(np.where(scale == 0, Fraction(1), scale), dtype=object)
+        scale = fractions([s or Fraction(1) for s in scale.reshape(-1).tolist()]).reshape(scale.shape)
     common = int(np.gcd.reduce(np.abs(codes).reshape(-1))) if codes.size else 0
     if common > 1:
         codes, scale = codes // common, np.asarray(scale * common)
