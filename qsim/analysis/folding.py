@@ -149,11 +149,7 @@ def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
         if here.cycles <= floor:
             break
         spare = budget - sum(chosen[name].multipliers for name in free)
-        wider = [
-            f
-            for f in every[slowest]
-            if f.cycles < here.cycles and f.multipliers - here.multipliers <= spare
-        ]
+        wider = [f for f in every[slowest] if f.cycles < here.cycles and f.multipliers - here.multipliers <= spare]
         if not wider:
             break
         chosen[slowest] = min(wider, key=lambda f: (f.multipliers, f.cycles, -f.lanes))

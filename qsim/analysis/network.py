@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -367,7 +368,7 @@ def _permute(b: s.Builder, op: o.Op, index: np.ndarray[tuple[int, ...], np.dtype
     return b.add(kernel, _stored(b, kernel.inputs[0]), out.size)
 
 
-_RULES: dict[type[o.Op], Callable[[s.Builder, o.Op], str]] = {  # type: ignore[assignment]
+_RULES: dict[type[o.Op], Callable[[s.Builder, Any], str]] = {
     o.Constant: _constant,
     o.Conv2D: _conv,
     o.ConvTranspose2D: _conv_transpose,

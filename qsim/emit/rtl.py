@@ -79,14 +79,14 @@ def _names(graph: Graph, network: s.Network) -> dict[str, str]:
     have one, differ from all of them."""
     tensors = identifiers(graph)
     return {
-        name: tensors[name] if name in tensors else f"{tensors[name.split(chr(31))[0]]}__{identifier(name.split(chr(31))[1])}"
+        name: tensors[name]
+        if name in tensors
+        else f"{tensors[name.split(chr(31))[0]]}__{identifier(name.split(chr(31))[1])}"
         for name in network.streams
     }
 
 
-def _port(
-    graph: Graph, network: s.Network, names: Mapping[str, str], tensor: str, prefix: str, alone: bool
-) -> Port:
+def _port(graph: Graph, network: s.Network, names: Mapping[str, str], tensor: str, prefix: str, alone: bool) -> Port:
     stream = network.streams[network.tensors[tensor]]
     ident = identifiers(graph)[tensor]
     return Port(
@@ -155,7 +155,12 @@ def _kernel_view(kernel: s.Kernel, d: Design, ctx: Context, memories: dict[str, 
         return view | {"out": d.names[kernel.name], "comment": f"Input {one_line(kernel.name)}"}
     if isinstance(kernel, s.Sink | s.Drain):
         reader = _reader(d, kernel.inputs[0], kernel, 0)
-        view = {"kind": "drain", "reader": reader, "id": f"{reader}_drain", "comment": f"Nothing reads {one_line(kernel.layer)}"}
+        view = {
+            "kind": "drain",
+            "reader": reader,
+            "id": f"{reader}_drain",
+            "comment": f"Nothing reads {one_line(kernel.layer)}",
+        }
         if isinstance(kernel, s.Drain):
             return view
         port = [p for p in d.ports if not p.input][int(kernel.name.rsplit("sink", 1)[1])]

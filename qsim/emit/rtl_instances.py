@@ -111,7 +111,10 @@ def _window(kernel: s.Window, ctx: Context) -> Instance:
         module="qsim_mac",
         parameters=tuple(parameters),
         memories=(
-            ("WEIGHTS", Memory(w_width * f.lanes * (f.word if f.shared else 1), _weight_words(weights, kernel, w_width))),
+            (
+                "WEIGHTS",
+                Memory(w_width * f.lanes * (f.word if f.shared else 1), _weight_words(weights, kernel, w_width)),
+            ),
             ("BIAS", Memory(y.width * f.lanes, [pack(row, y.width) for row in bias.reshape(-1, f.lanes)])),
         ),
     )
@@ -194,9 +197,7 @@ def _mask(kernel: s.Mask, ctx: Context) -> Instance:
     ]
     width = ctx.format(kernel.name).width
     if not kernel.insert:
-        return Instance(
-            module="qsim_crop", parameters=(("WIDTH", number(width)), ("RANK", number(rank)), *fields)
-        )
+        return Instance(module="qsim_crop", parameters=(("WIDTH", number(width)), ("RANK", number(rank)), *fields))
     x = ctx.format(kernel.inputs[0])
     return Instance(
         module="qsim_pad",
@@ -385,7 +386,9 @@ def _threshold(kernel: s.Pointwise, op: o.Threshold, ctx: Context) -> Instance:
     columns = max(op.thresholds.shape[0], op.base.shape[0], op.step.shape[0])
     if columns not in (1, channels):
         raise UnsupportedError(
-            f"thresholds for {columns} channels on {channels}", layer=kernel.layer, way_out="give one row or one per channel"
+            f"thresholds for {columns} channels on {channels}",
+            layer=kernel.layer,
+            way_out="give one row or one per channel",
         )
     never, width = x.high + 1, x.width + 2
     count, levels = op.thresholds.shape[1], kernel.stages

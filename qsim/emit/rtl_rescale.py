@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from qsim.emit.rtl_text import Memory, flag, number, pack, signed_width, string, wide
 from qsim.ir import Tensor
 from qsim.ir import ops as o
@@ -127,5 +126,3 @@ def requantize(
         ("PERIOD", number(period)),
     ]
     return parameters, Memory(one * len(branches), words)
-
-

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import SupportsInt
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ def signed_width(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
-def pack(values: Sequence[int], width: int) -> int:
+def pack(values: Iterable[SupportsInt], width: int) -> int:
     """The values' low ``width`` bits side by side, the first one lowest."""
     mask = (1 << width) - 1
     word = 0

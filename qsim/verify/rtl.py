@@ -125,7 +125,9 @@ def _compare_outputs(made: Design, tensors: Mapping[str, Array], outputs: Mappin
     for port in made.ports:
         if not port.input:
             flat = tensors[port.tensor].reshape(-1, port.size)
-            _compare_runs({port.tensor: flat}, {port.tensor: outputs[port.prefix]}, f"trace and port {port.prefix} of {who}")
+            _compare_runs(
+                {port.tensor: flat}, {port.tensor: outputs[port.prefix]}, f"trace and port {port.prefix} of {who}"
+            )
 
 
 class CocotbBench:
@@ -157,7 +159,9 @@ class CocotbBench:
                     log_file=build / "build.log",
                 )
             except (SystemExit, Exception) as error:
-                raise QsimError(f"the RTL design does not build: {error} {_tail(build / 'build.log')} {log.getvalue()[-500:]}") from error
+                raise QsimError(
+                    f"the RTL design does not build: {error} {_tail(build / 'build.log')} {log.getvalue()[-500:]}"
+                ) from error
 
     def run(
         self,
@@ -182,9 +186,7 @@ class CocotbBench:
                 "reset_mid_frame": reset_mid_frame,
                 "settle": 2 * self.made.schedule.latency + 200,
                 "timeout": 20 * self.made.schedule.latency + 1000,
-                "ports": [
-                    {"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports
-                ],
+                "ports": [{"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports],
                 "codes": {p.prefix: codes[p.tensor].reshape(-1).tolist() for p in ports if p.input},
                 "results": str(folder / "results.json"),
             }
@@ -212,7 +214,9 @@ class CocotbBench:
             rough = read_traces(self.made, folder, shapes, frames, sections - 1)
         _compare_runs(free, rough, "the free-running and the interrupted cosimulation")
         for phase in results["phases"]:
-            outputs = {p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input}
+            outputs = {
+                p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input
+            }
             _compare_outputs(self.made, rough, outputs, f"the {phase['name']} phase")
         return rough, tuple(results["completions"])
 

@@ -111,8 +111,7 @@ async def stream_frames(dut: Any) -> None:
     await settle()
     start = min(t[0] for p, t in times.items() if p in sources)
     results["completions"] = [
-        max(times[p["prefix"]][(f + 1) * p["size"] - 1] for p in ports if not p["input"]) - start
-        for f in range(frames)
+        max(times[p["prefix"]][(f + 1) * p["size"] - 1] for p in ports if not p["input"]) - start for f in range(frames)
     ]
     if settings["reset_mid_frame"]:
         await send(1, cut_last=True)

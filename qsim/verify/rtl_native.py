@@ -72,7 +72,9 @@ class NativeBench:
             command = [str(self.program), folder, str(round(idle * 1000)), str(round(backpressure * 1000)), str(seed)]
             said = verilator.run([*command, str(frames), f"+qsim_trace={folder}"], Path(folder), "the RTL simulation")
             if "stuck" in said:
-                raise QsimError(f"the RTL design stops: no beat moved for a long time ({said.strip().splitlines()[-1]})")
+                raise QsimError(
+                    f"the RTL design stops: no beat moved for a long time ({said.strip().splitlines()[-1]})"
+                )
             first = min(int(line.split()[1]) for line in said.splitlines() if line.startswith("s_axis"))
             last = [0] * frames
             outputs = {}

@@ -36,7 +36,9 @@ def environment() -> dict[str, str]:
         raise ToolMissingError(f"the RTL design cannot be simulated without Verilator; {HOW}")
     for tool, package in (("make", "make"), ("perl", "perl"), ("c++", "g++")):
         if shutil.which(tool) is None:
-            raise ToolMissingError(f"Verilator needs {tool!r}, which is not installed; install the system package {package}")
+            raise ToolMissingError(
+                f"Verilator needs {tool!r}, which is not installed; install the system package {package}"
+            )
     # g++ takes a precompiled header by -include where the wheel's configuration leaves the option empty.
     env["MAKEFLAGS"] = f"{env.get('MAKEFLAGS', '')} CFG_CXXFLAGS_PCH_I=-include".strip()
     return env
@@ -82,7 +84,9 @@ def build_native(sources: Sequence[Path], top: str, main: str, build: Path, *, a
     command = ["verilator", "--cc", "--exe", "-Mdir", str(build), "--prefix", "Vtop", "-o", "run", "--top-module", top]
     command += ["-Wno-fatal", *CPP_FLAGS, *arguments, str(build / "main.cpp"), *(str(s) for s in sources)]
     run(command, build, "verilator")
-    run(["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *MAKE_FLAGS], build, "the C++ build")
+    run(
+        ["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *MAKE_FLAGS], build, "the C++ build"
+    )
     return build / "run"
 
 
