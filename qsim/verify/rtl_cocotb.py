@@ -63,9 +63,10 @@ async def stream_frames(dut: Any) -> None:
     settings = json.loads(Path(os.environ["QSIM_COCOTB"]).read_text(encoding="utf-8"))
     rng = random.Random(settings["seed"])
     ports, frames = settings["ports"], settings["frames"]
-    cocotb.start_soon(Clock(dut.aclk, 10, "ns").start())
+    Clock(dut.aclk, 10, "ns").start()
     dut.aresetn.value = 0
-    sources, sinks = {}, {}
+    sources: dict[str, Any] = {}
+    sinks: dict[str, Any] = {}
     widths = {p["prefix"]: p["tdata"] // 8 for p in ports}
     for p in ports:
         bus = AxiStreamBus.from_prefix(dut, p["prefix"])
