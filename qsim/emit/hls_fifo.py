@@ -9,7 +9,8 @@ forked tensor T meet again (its immediate post-dominator), and k count J's eleme
     read(k)    elements of T that one branch has taken by then
     depth      max over k of made(k) - read(k-1), the last step being the drain of the whole frame
 
-Streams with one reader need no depth of their own. Branches that never meet again get a whole frame, which is always
+A branch that is always the most demanding one, and whose reader has no other input to wait for, takes each element as
+soon as it is made: it needs no depth of its own, and neither do streams with one reader. Branches that never meet again get a whole frame, which is always
 enough: no process needs an element of the next frame to finish this one.
 """
 
@@ -223,6 +224,9 @@ def fork_depths(graph: Graph) -> dict[tuple[str, int], int]:
         supply = np.append(demand(name), size)
         for op, i in branches:
             taken = need(op)[i][made[op.output]]
+            if len(op.inputs) == 1 and np.array_equal(taken, demand(name)):
+                depths[op.output, i] = DEFAULT_DEPTH
+                continue
             behind = int((supply[1:] - taken).max())
             depths[op.output, i] = max(DEFAULT_DEPTH, behind)
     return depths
