@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
-from c_graphs import C_GRAPHS
+from c_graphs import C_GRAPHS, random_dag
 from graphs import OP_GRAPHS, random_graph, small_cnn
 
 from qsim.analysis.memory import Buffer, MemoryPlan, plan
@@ -54,10 +55,13 @@ def test_the_overlap_check_can_fail() -> None:
     assert overlaps(MemoryPlan(buffers=buffers, offsets={"a": 0, "b": 0}, size=8, alignment=8, peak=16)) == [("a", "b")]
 
 
-@pytest.mark.parametrize("name", [*OP_GRAPHS, *C_GRAPHS, "small_cnn", *map(str, range(20))])
+@pytest.mark.parametrize(
+    "name", [*OP_GRAPHS, *C_GRAPHS, "small_cnn", *map(str, range(20)), *(f"dag{seed}" for seed in range(40))]
+)
 def test_live_tensors_of_a_graph_never_overlap(name: str) -> None:
     """Lifetimes are worked out here again: written by its group, read by any op that takes it or a view of it."""
     makers = OP_GRAPHS | C_GRAPHS | {"small_cnn": small_cnn}
+    makers |= {f"dag{seed}": partial(random_dag, seed) for seed in range(40)}
     graph = makers[name]() if name in makers else random_graph(int(name))
     made = schedule(graph)
     step_of_op = {op.output: step for step, group in enumerate(made.groups) for op in (*group.fused, *group.ops)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_graphs import C_GRAPHS
+from c_graphs import C_GRAPHS, random_dag
 from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
 from oracle import Oracle
 
@@ -55,6 +55,24 @@ def test_random_networks_equal_the_simulator(seed: int, tmp_path: Path) -> None:
     codes = corner_codes(graph, 30)
     emit(graph, "c", tmp_path)
     assert differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes)) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_dags_equal_the_simulator(seed: int, tmp_path: Path) -> None:
+    graph = random_dag(seed)
+    codes = corner_codes(graph, 20)
+    emit(graph, "c", tmp_path)
+    assert differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(150))
+def test_many_random_dags_equal_the_simulator(seed: int, tmp_path: Path) -> None:
+    graph = random_dag(100 + seed)
+    codes = corner_codes(graph, 20)
+    emit(graph, "c", tmp_path)
+    actual = run(graph, tmp_path, codes, sanitize=True)
+    assert differing(graph, Simulator(graph).trace_codes(codes), actual) == []
 
 
 @pytest.mark.slow
