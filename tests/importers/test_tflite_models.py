@@ -1,4 +1,4 @@
-"""Real models: every tensor of every layer against TFLM and LiteRT, on uniform codes and corners; float and uint8 ends."""
+"""Real models: every tensor of every layer against TFLM and LiteRT; float and uint8 ends."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qsim.analysis.builder import GraphBuilder
-from qsim.errors import ModelError, QsimError, UnsupportedError
+from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
 from qsim.importers.tflite import lower_activation, lower_arithmetic, lower_linear, lower_reduce, lower_shape
 from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
@@ -73,7 +73,10 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
             way_out="run qsim doctor on the file for the whole list; quantize the model fully to int8, or replace "
             "these layers",
         )
-    return _import(model, engine)
+    try:
+        return _import(model, engine)
+    except GraphError as error:
+        raise ModelError(f"the model does not hold together: {error}") from error
 
 
 def survey(source: str | Path | bytes, profile: str | None = None) -> list[SurveyEntry]:
@@ -165,8 +168,8 @@ def _lower(low: Lowering, op: Operator) -> None:
     """Run one lowering; whatever its checks let through and the graph's own checks do not is a damaged model."""
     try:
         LOWERINGS[op.name](low, op)
-    except (ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise ModelError(f"{low.where(op)} does not hold together: {error}.") from error
+    except (GraphError, ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
+        raise ModelError(f"{low.where(op)} does not hold together: {str(error).rstrip('.')}.") from error
 
 
 def _import(model: TfliteModel, profile: Profile) -> Graph:

@@ -37,6 +37,9 @@ def window_padding(
         raise ModelError(
             f"{low.where(op)} has padding type {padding}, strides {strides}, window {kernel}, dilation {dilation}."
         )
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if any(r > 2 * n + 16 for r, n in zip(reach, size, strict=True)):
+        raise low.unsupported(op, f"has a window of {reach} elements on an input of {size}", "use a smaller window")
     pads = []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
         total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) if padding == 0 else 0

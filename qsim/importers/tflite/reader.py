@@ -407,6 +407,8 @@ def _check_order(model: TfliteModel) -> None:
 
     if not model.inputs or not model.outputs:
         raise ModelError(f"the model has no {'outputs' if model.inputs else 'inputs'}.")
+    if len(set(model.outputs)) != len(model.outputs):
+        raise ModelError("a tensor is named twice among the model's outputs.")
     made: dict[int, str] = {}
     for i in model.inputs:
         if i in made:
