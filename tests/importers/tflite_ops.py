@@ -580,7 +580,7 @@ CASES: dict[str, Make] = {
     "TANH": fixed("TANH", 1 / 128, 0),
     "HARD_SWISH": hard_swish,
     "RELU": activation("RELU"),
-    "RELU6": activation("RELU6", free=False),
+    "RELU6": activation("RELU6"),
     "RELU_N1_TO_1": activation("RELU_N1_TO_1", free=False),
     "LEAKY_RELU": leaky_relu(),
     "PRELU": prelu,

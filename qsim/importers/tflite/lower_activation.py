@@ -33,17 +33,17 @@ def _same_shape(low: Lowering, op: Operator) -> tuple[TfliteTensor, TfliteTensor
 
 def _clip(activation: str) -> Lower:
     def lower(low: Lowering, op: Operator) -> None:
-        """y = clip(rescale(x - zx) + zy) to the activation's codes."""
+        """y = clip(rescale(x - zx) + zy) to the activation's codes; TFLM's RELU6 never rescales."""
         x, y = _same_shape(low, op)
         low.activations(op, [x, y], BOTH)
         same = x.scale == y.scale and x.zero_point == y.zero_point
-        if low.profile.micro and activation != "RELU" and not same:
-            raise low.unsupported(
-                op,
-                "has an output quantization of its own, which TensorFlow Lite Micro ignores (it only clips the input's "
-                "codes)",
-                "choose profile='litert-ref', or convert with one quantization for both",
+        if low.profile.micro and activation == "RELU6" and not same:
+            low.builder.note(
+                f"Layer {y.name!r}: TensorFlow Lite Micro's RELU6 clips its input's codes and ignores that the output "
+                "has another scale or zero point, so the real values change there; so does this graph."
             )
+            low.clipped(op, low.value(op, 0), low.clip_range(op, x, activation))
+            return
         bounds = low.clip_range(op, y, activation)
         if same:
             low.clipped(op, low.value(op, 0), bounds)
