@@ -147,6 +147,7 @@ class CocotbBench:
         names = (directory / "sources.f").read_text(encoding="utf-8").split()
         self.runner = get_runner("verilator")
         with _environment(verilator.environment()), _quiet(build / "build.log") as log:
+            verilator.reuse_objects("cocotb", build)
             try:
                 self.runner.build(
                     sources=[control, *(directory / name for name in names)],
@@ -162,6 +163,7 @@ class CocotbBench:
                 raise QsimError(
                     f"the RTL design does not build: {error} {_tail(build / 'build.log')} {log.getvalue()[-500:]}"
                 ) from error
+        verilator.keep_objects("cocotb", build)
 
     def run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import shutil
@@ -77,6 +78,27 @@ def run(command: Sequence[str], cwd: Path, what: str) -> str:
     return done.stdout + done.stderr
 
 
+@lru_cache(maxsize=2)
+def _objects(kind: str) -> Path:
+    """A folder, kept as long as this process, for Verilator's own compiled sources; ``kind``: native or cocotb."""
+    folder = Path(tempfile.mkdtemp(prefix=f"qsim-objects-{kind}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def reuse_objects(kind: str, build: Path) -> None:
+    """Put the objects that an earlier build of this kind kept into ``build``: make then compiles the design alone."""
+    for path in sorted(_objects(kind).iterdir()):
+        shutil.copyfile(path, build / path.name)
+
+
+def keep_objects(kind: str, build: Path) -> None:
+    """Keep the objects that do not depend on the design."""
+    for path in sorted(build.glob("verilated*.o")):
+        if not (_objects(kind) / path.name).exists():
+            shutil.copyfile(path, _objects(kind) / path.name)
+
+
 def build_native(sources: Sequence[Path], top: str, main: str, build: Path, *, arguments: Sequence[str] = ()) -> Path:
     """Verilate ``sources`` with the C++ text ``main`` (a main function on class Vtop) and return the executable."""
     build.mkdir(parents=True, exist_ok=True)
@@ -84,6 +106,7 @@ def build_native(sources: Sequence[Path], top: str, main: str, build: Path, *, a
     command = ["verilator", "--cc", "--exe", "-Mdir", str(build), "--prefix", "Vtop", "-o", "run", "--top-module", top]
     command += ["-Wno-fatal", *CPP_FLAGS, *arguments, str(build / "main.cpp"), *(str(s) for s in sources)]
     run(command, build, "verilator")
+    reuse_objects("native", build)
     run(
         ["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *MAKE_FLAGS], build, "the C++ build"
     )
