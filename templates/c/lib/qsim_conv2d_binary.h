@@ -9,7 +9,7 @@
  * Preconditions: x is the whole image; y points at the first of the ``count`` channels and does not overlap x.
  */
 typedef struct {
-    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of [kernel_height][kernel_width][group_inputs] */
+    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T input_zero_point;
     QSIM_T product_scale;

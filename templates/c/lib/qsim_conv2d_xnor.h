@@ -11,7 +11,7 @@
  * does not overlap x.
  */
 typedef struct {
-    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of [kernel_height][kernel_width][inputs] */
+    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T product_scale;
     int32_t height;
