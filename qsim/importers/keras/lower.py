@@ -11,6 +11,7 @@ from qsim.analysis.builder import GraphBuilder
 from qsim.errors import UnsupportedError, UsageError
 from qsim.importers.keras import (
     lower_activation,
+    lower_conv,
     lower_linear,
     lower_merge,
     lower_norm,
@@ -31,6 +32,7 @@ from qsim.quantizers.rules import Uniform
 LAYERS: dict[str, Lowering] = {
     **lower_activation.LAYERS,
     **lower_linear.LAYERS,
+    **lower_conv.LAYERS,
     **lower_pool.LAYERS,
     **lower_shape.LAYERS,
     **lower_merge.LAYERS,

@@ -5,11 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower_context import Context, Registry
-from qsim.importers.keras.lower_value import Value
+from qsim.importers.keras.lower_value import Value, fraction_gcd
 from qsim.importers.keras.model import LayerNode
+from qsim.ir.ops import Requantize
+from qsim.numerics import Overflow, Rescale, Rounding, Scheme, scalar
 from qsim.quantizers import QUANTIZERS, Call, parse, quantizer
+from qsim.quantizers.functions import KERAS_FUNCTIONS, QKERAS_FUNCTIONS
+from qsim.quantizers.rules import Steps
 
 BOUNDARY = ("softmax", "sigmoid", "tanh")
 """Functions that stay outside the hardware where they end the model."""
@@ -41,6 +47,17 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any) -> Value:
         return _relu(value.but(layer=node.name), call)
     if call.name in BOUNDARY:
         return _boundary(ctx, node, value, call.name)
+    if call.name == "leaky_relu":
+        arguments = dict(zip(("negative_slope",), call.args)) | dict(call.kwargs)
+        return leaky(ctx, node, value, arguments.get("negative_slope", 0.2))
+    functions = QKERAS_FUNCTIONS if node.class_name.startswith("Q") else KERAS_FUNCTIONS
+    if call.name in functions:
+        function = functions[call.name]
+        if isinstance(function, Steps):
+            return ctx.quantize(value, function, node)
+        value = ctx.grid(value, node.name) if value.clamped else value
+        moved = value.affine(function.factor, function.addend).clamp(function.low, function.high)
+        return moved.but(layer=node.name)
     raise UnsupportedError(f"the activation {call} is not supported", way_out=QUANTIZE_FIRST)
 
 
@@ -70,4 +87,50 @@ def _activation_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     return activate(ctx, node, inputs[0], node.config.get("activation"))
 
 
-LAYERS: Registry = {"QActivation": _activation_layer, "Activation": _activation_layer}
+def leaky(ctx: Context, node: LayerNode, value: Value, slope: float) -> Value:
+    """x where x >= 0, slope * x below (slope as a float32 number), exactly: both branches as integer multipliers."""
+    exact = Fraction(float(np.float32(slope)))
+    value = ctx.grid(value, node.name, rising=True)
+    grid = value.scale.item() * fraction_gcd([Fraction(1), exact])
+    factors = [int(f / (grid / value.scale.item())) for f in (Fraction(1), exact)]
+    low, high = ctx.b.tensor(value.tensor).range
+    ends = [0, *(int(x) * factors[0] for x in (max(low, 0), max(high, 0)))]
+    ends += [int(x) * factors[1] for x in (min(low, 0), min(high, 0))]
+    positive, negative = (
+        Rescale(
+            multiplier=scalar(f), addend=scalar(0), shift=scalar(0), rounding=Rounding.RND_CONV, scheme=Scheme.PLAIN
+        )
+        for f in factors
+    )
+    result = Value.of("", node.name, value.shape, grid)
+    fields = {"rescale": positive, "negative": negative, "overflow": Overflow.SAT, "low": min(ends), "high": max(ends)}
+    tensor = ctx.add(Requantize, [value.tensor], node.name, node.name, result.scale, result.offset, **fields)
+    return result.but(tensor=tensor)
+
+
+def _relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    config, value = node.config, inputs[0]
+    slope, ceiling = config.get("negative_slope") or 0, config.get("max_value")
+    if config.get("threshold"):
+        raise UnsupportedError(f"its threshold is {config['threshold']}", way_out="use ReLU without a threshold")
+    if not slope:
+        return _relu(value.but(layer=node.name), Call("relu", (), {"max_value": ceiling}))
+    result = leaky(ctx, node, value, float(slope))
+    return result if ceiling is None else result.clamp(None, Fraction(ceiling))
+
+
+def _leaky_relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return leaky(ctx, node, inputs[0], float(node.config.get("negative_slope", node.config.get("alpha", 0.3))))
+
+
+def _softmax_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return activate(ctx, node, inputs[0], "softmax")
+
+
+LAYERS: Registry = {
+    "ReLU": _relu_layer,
+    "LeakyReLU": _leaky_relu_layer,
+    "Softmax": _softmax_layer,
+    "QActivation": _activation_layer,
+    "Activation": _activation_layer,
+}

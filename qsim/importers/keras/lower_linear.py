@@ -210,55 +210,9 @@ def _conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, result, config.get("activation"))
 
 
-def _depthwise_conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    channels_last(node)
-    value, config = inputs[0], node.config
-    rank(node, value, 3)
-    kernel_size, multiplier = pair(config["kernel_size"]), int(config.get("depth_multiplier") or 1)
-    strides, dilation = pair(config.get("strides", 1)), pair(config.get("dilation_rate", 1))
-    channels = value.shape[2]
-    # Keras 2 files and QKeras' own config call the kernel and its quantizer 'depthwise'.
-    kernel = quantized_depthwise(ctx, node, (*kernel_size, channels, multiplier))
-    result = linear(
-        ctx,
-        node,
-        value,
-        Conv2D,
-        kernel,
-        bias_values(ctx, node, channels * multiplier),
-        layout=depthwise_layout,
-        strides=strides,
-        dilation=dilation,
-        padding=padding_2d(node, value.shape, kernel_size, strides, dilation),
-        groups=channels,
-    )
-    return activate(ctx, node, result, config.get("activation"))
-
-
-def quantized_depthwise(ctx: Context, node: LayerNode, shape: tuple[int, ...]) -> Weights:
-    """The depthwise kernel (KH, KW, Cin, multiplier), quantized by ``depthwise_quantizer``."""
-    name = "depthwise_kernel" if "depthwise_kernel" in node.weights else "kernel"
-    array = weight(node, name, shape)
-    twin = ctx.quantizer(node, "depthwise_quantizer")
-    if twin is None:
-        raise UnsupportedError(
-            f"the depthwise weights of this {node.class_name} have no quantizer",
-            way_out="use QDepthwiseConv2D with depthwise_quantizer, such as quantized_bits(8,0,alpha=1)",
-        )
-    return quantize(ctx, node, name, twin.as_kernel(), array)
-
-
-def depthwise_layout(w: Array) -> Array:
-    """(KH, KW, Cin, M) to (KH, KW, 1, Cin * M): output channel c * M + m reads input channel c."""
-    kh, kw, channels, multiplier = w.shape
-    return np.asarray(w.reshape(kh, kw, 1, channels * multiplier))
-
-
 LAYERS: Registry = {
     "QDense": _dense,
     "Dense": _dense,
     "QConv2D": _conv2d,
     "Conv2D": _conv2d,
-    "QDepthwiseConv2D": _depthwise_conv2d,
-    "DepthwiseConv2D": _depthwise_conv2d,
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.keras.lower_context import Context, Registry
+from qsim.importers.keras.lower_context import Context, Lowering, Registry
 from qsim.importers.keras.lower_quantize import scaled_to
 from qsim.importers.keras.lower_value import Value, fraction_gcd, is_power_of_two
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import Add, Concat
+from qsim.ir.ops import Add, Concat, Extremum, Mul
 from qsim.numerics import Array
 
 
@@ -26,15 +28,15 @@ def aligned(ctx: Context, node: LayerNode, inputs: list[Value]) -> tuple[list[Va
     return result, [int(abs(r)).bit_length() - 1 for r in ratios], [1 if r > 0 else -1 for r in ratios]
 
 
-def add(ctx: Context, node: LayerNode, inputs: list[Value], signs: list[int]) -> Value:
-    """signs[0] * x_0 + signs[1] * x_1 + ..., shapes broadcast."""
+def add(ctx: Context, node: LayerNode, inputs: list[Value], signs: list[int], name: str | None = None) -> Value:
+    """signs[0] * x_0 + signs[1] * x_1 + ..., shapes broadcast, as tensor ``name`` (default: the layer's)."""
     values, shifts, own = aligned(ctx, node, inputs)
     grid = values[0].scale / (own[0] << shifts[0])
     result = Value.of("", node.name, (), grid)
     tensor = ctx.add(
         Add,
         [v.tensor for v in values],
-        node.name,
+        name or node.name,
         node.name,
         result.scale,
         result.offset,
@@ -60,7 +62,7 @@ def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     clamps = {(v.floor, v.ceiling) for v in inputs}
     values = inputs if len(clamps) == 1 else [ctx.grid(v, node.name) if v.clamped else v for v in inputs]
     if axis != rank - 1 and len({(repr(v.scale), repr(v.offset)) for v in values}) > 1:
-        values, shifts, signs = aligned(ctx, node, values)
+        values, _, _ = aligned(ctx, node, values)
         grid = fraction_gcd([v.scale.item() for v in values])
         values = [scaled_to(ctx.b, v, grid, node.name) for v in values]
     values = [v if v.channelwise else ctx.grid(v, node.name) for v in values]
@@ -84,4 +86,52 @@ def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
 
 
-LAYERS: Registry = {"Add": _add, "Concatenate": _concatenate}
+def _subtract(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return add(ctx, node, inputs, [1, -1])
+
+
+def _average(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """The sum, and 1/n pending."""
+    return add(ctx, node, inputs, [1] * len(inputs), f"{node.name}.sum").affine(Fraction(1, len(inputs)))
+
+
+def multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """The product of all inputs, shapes broadcast."""
+    result, rest = ctx.grid(inputs[0], node.name), inputs[1:]
+    for position, value in enumerate(rest):
+        other = ctx.grid(value, node.name)
+        made = Value.of("", node.name, (), result.scale * other.scale)
+        name = node.name if position == len(rest) - 1 else f"{node.name}.product"
+        tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
+        result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+    return result
+
+
+def _extremum(kind: str) -> Lowering:
+    def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+        values, shifts, _ = aligned(ctx, node, [ctx.grid(v, node.name, rising=True) for v in inputs])
+        result = Value.of("", node.name, (), np.asarray(values[0].scale / (1 << shifts[0])))
+        tensor = ctx.add(
+            Extremum,
+            [v.tensor for v in values],
+            node.name,
+            node.name,
+            result.scale,
+            result.offset,
+            kind=kind,
+            shifts=tuple(shifts),
+        )
+        return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+    return lowering
+
+
+LAYERS: Registry = {
+    "Add": _add,
+    "Subtract": _subtract,
+    "Average": _average,
+    "Multiply": multiply,
+    "Maximum": _extremum("max"),
+    "Minimum": _extremum("min"),
+    "Concatenate": _concatenate,
+}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower_activation import activate
-from qsim.importers.keras.lower_context import Context, Registry, channels_last, padding_2d, pair, rank
+from qsim.importers.keras.lower_context import Context, Lowering, Registry, channels_last, padding_2d, pair, rank
 from qsim.importers.keras.lower_value import Value, distinct, fractions
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import MaxPool2D, Reshape, SumPool2D
@@ -34,15 +35,16 @@ def _valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> A
     return np.asarray(np.minimum(starts + pool, size) - np.maximum(starts, 0))
 
 
-def max_pool(ctx: Context, node: LayerNode, value: Value, window: Window) -> Value:
-    """The maximum over windows. It passes through rising meanings and clamps unchanged."""
+def max_pool(ctx: Context, node: LayerNode, value: Value, window: Window, name: str | None = None) -> Value:
+    """The maximum over windows, as tensor ``name`` (default: the layer's, if nothing is pending on it). It passes
+    through rising meanings and clamps unchanged."""
     if not value.channelwise or any(s <= 0 for s in distinct(value.scale)):
         value = ctx.grid(value, node.name, rising=True)
     pool, strides, padding = window
     tensor = ctx.add(
         MaxPool2D,
         [value.tensor],
-        f"{node.name}.max" if value.clamped else node.name,
+        name or (f"{node.name}.max" if value.clamped else node.name),
         node.name,
         value.scale,
         value.offset,
@@ -146,10 +148,59 @@ def _q_global_average_pooling(ctx: Context, node: LayerNode, inputs: list[Value]
     return activate(ctx, node, result, node.config.get("activation"))
 
 
+def _one_dimensional(lowering: Lowering) -> Lowering:
+    """A 2-D pooling layer on (W, C) inputs, seen as images of height one."""
+
+    def lowered(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+        channels_last(node)
+        rank(node, inputs[0], 2)
+        config = dict(node.config)
+        for key in ("pool_size", "strides"):
+            if config.get(key) is not None:
+                size = config[key]
+                config[key] = [1, size if isinstance(size, int) else size[0]]
+        image = flattened(ctx, node, channelwise(ctx, node, inputs[0]), (1, *inputs[0].shape), f"{node.name}.image")
+        inner = dataclasses.replace(node, config=config)
+        result = lowering(ctx, inner, [image])
+        assert isinstance(result, Value)
+        if node.class_name.startswith("Global"):
+            return result
+        named = node.class_name.startswith("Max") and not result.clamped
+        name = node.name if named else f"{node.name}.row"
+        return flattened(ctx, node, channelwise(ctx, node, result), result.shape[1:], name)
+
+    return lowered
+
+
+def _max_pooling_row(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return max_pool(ctx, node, inputs[0], _window(node, inputs[0]), f"{node.name}.max")
+
+
+def channelwise(ctx: Context, node: LayerNode, value: Value) -> Value:
+    """The value, on a common grid where its meaning differs by position."""
+    return value if value.channelwise else ctx.grid(value, node.name)
+
+
+def _global_max_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    channels_last(node)
+    value = inputs[0]
+    pool = (value.shape[0], value.shape[1])
+    keepdims = bool(node.config.get("keepdims"))
+    result = max_pool(ctx, node, value, (pool, pool, ((0, 0), (0, 0))), None if keepdims else f"{node.name}.max")
+    if keepdims:
+        return result
+    return flattened(ctx, node, result, (value.shape[2],), f"{node.name}.codes" if result.clamped else node.name)
+
+
 LAYERS: Registry = {
     "MaxPooling2D": _max_pooling,
     "AveragePooling2D": _average_pooling,
     "QAveragePooling2D": _q_average_pooling,
+    "GlobalMaxPooling2D": _global_max_pooling,
     "GlobalAveragePooling2D": _global_average_pooling,
     "QGlobalAveragePooling2D": _q_global_average_pooling,
+    "MaxPooling1D": _one_dimensional(_max_pooling_row),
+    "AveragePooling1D": _one_dimensional(_average_pooling),
+    "GlobalMaxPooling1D": _one_dimensional(_global_max_pooling),
+    "GlobalAveragePooling1D": _one_dimensional(_global_average_pooling),
 }

@@ -206,7 +206,8 @@ def _division(factor: Array, addend: Array) -> tuple[Array, Array, Array] | None
 def _fits(parts: Parts, x_range: tuple[int, int]) -> bool:
     """Whether x * multiplier + addend, left shifts included, stays within 62 bits."""
     multiplier, addend, shift = (None if p is None else p.reshape(-1).tolist() for p in parts)
-    assert multiplier is not None and addend is not None
+    assert multiplier is not None
+    assert addend is not None
     # Emitters and range analysis take extremes of each part on its own, so that is what must fit.
     m, a = max(map(abs, multiplier)), max(map(abs, addend))
     left = max(0, -min(shift)) if shift is not None else 0
@@ -358,7 +359,8 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, 
     """The value with one scale, without offset and clamps, exactly, by integers.
 
     The grid is the greatest one that holds every scale, offset and clamp. ``layer`` is who needs it, for the error.
-    rising: the scale must be positive too. name: of the tensor; default the value's own layer. Raises UnsupportedError where the result takes more than 62 bits.
+    rising: the scale must be positive too. name: of the tensor; default the value's own layer. Raises
+    UnsupportedError where the result takes more than 62 bits.
     """
     if value.uniform and value.scale.item() and not (rising and value.scale.item() < 0):
         return value
@@ -373,9 +375,8 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, 
             way_out=WAY_OUT_GRID,
         )
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
-    corners = [
-        v for x in (lows, highs) for v in np.asarray(x.astype(object) * parts[0] + parts[1]).reshape(-1).tolist()
-    ]
+    ends_of_lanes = [np.asarray(x.astype(object) * parts[0] + parts[1]) for x in (lows, highs)]
+    corners = [v for end in ends_of_lanes for v in end.reshape(-1).tolist()]
     low, high = min(corners), max(corners)
     if value.floor is not None:
         low, high = max(low, int(value.floor / grid)), max(high, int(value.floor / grid))

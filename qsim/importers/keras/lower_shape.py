@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from qsim.errors import ModelError
+from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower_context import Context, Registry, channels_last, pair, rank
 from qsim.importers.keras.lower_quantize import quantization
 from qsim.importers.keras.lower_value import ZERO, Value, distinct
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import Op, Pad, Reshape
-from qsim.numerics import Array
+from qsim.ir.ops import Gather, Op, Pad, Reshape, Slice, Transpose
+from qsim.numerics import Array, IntArray
 
 
 def move(
@@ -88,6 +88,12 @@ def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Valu
         rows = columns = (padding, padding)
     else:
         rows, columns = (pair(p) for p in padding)
+    return _padded(ctx, node, value, (rows, columns, (0, 0)))
+
+
+def _padded(ctx: Context, node: LayerNode, value: Value, pads: tuple[tuple[int, int], ...]) -> Value:
+    """Zeros around the value, whose code zero is real zero."""
+    shape = tuple(n + before + after for n, (before, after) in zip(value.shape, pads, strict=True))
     tensor = ctx.add(
         Pad,
         [value.tensor],
@@ -95,15 +101,83 @@ def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Valu
         node.name,
         value.scale,
         value.offset,
-        pads=(rows, columns, (0, 0)),
+        pads=pads,
         value=0,
     )
-    return value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
+    return value.but(tensor=tensor, layer=node.name, shape=shape)
 
+
+def _zero_padding_1d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    rank(node, inputs[0], 2)
+    return _padded(
+        ctx, node, zero_is_code_zero(ctx, inputs[0], node.name), (pair(node.config.get("padding", 1)), (0, 0))
+    )
+
+
+def _cropping(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    channels_last(node)
+    value, cropping = inputs[0], node.config["cropping"]
+    if len(value.shape) == 2:
+        cuts = [pair(cropping), (0, 0)]
+    elif isinstance(cropping, int):
+        cuts = [(cropping, cropping), (cropping, cropping), (0, 0)]
+    else:
+        cuts = [*(pair(c) for c in cropping), (0, 0)]
+    begin = tuple(before for before, _ in cuts)
+    shape = tuple(n - before - after for n, (before, after) in zip(value.shape, cuts, strict=True))
+    if any(n < 1 for n in shape):
+        raise ModelError(f"layer {node.name!r}: cropping {cropping} leaves nothing of {value.shape}.")
+    box = tuple(slice(first, first + n) for first, n in zip(begin, shape))
+    return move(ctx, node, value, Slice, shape, lambda a: np.asarray(a[box]), begin=begin, strides=(1,) * len(shape))
+
+
+def _permute(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    perm = tuple(int(d) - 1 for d in node.config["dims"])
+    shape = tuple(inputs[0].shape[p] for p in perm)
+    return move(ctx, node, inputs[0], Transpose, shape, lambda a: np.asarray(a.transpose(perm)), perm=perm)
+
+
+def _upsampling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """Nearest neighbours: every element repeated along height and width."""
+    channels_last(node)
+    if node.config.get("interpolation", "nearest") != "nearest":
+        raise UnsupportedError(
+            f"interpolation {node.config['interpolation']!r} makes values between the codes",
+            way_out="use interpolation='nearest'",
+        )
+    value = inputs[0]
+    sizes = pair(node.config.get("size", 2)) if len(value.shape) == 3 else (int(node.config.get("size", 2)),)
+
+    def repeated(a: Array) -> Array:
+        for axis, n in enumerate(sizes):
+            a = np.repeat(a, n, axis=axis)
+        return a
+
+    index = repeated(np.arange(math.prod(value.shape)).reshape(value.shape))
+    return move(ctx, node, value, Gather, index.shape, repeated, index=IntArray(index))
+
+
+IDENTITIES = (
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "AlphaDropout",
+    "ActivityRegularization",
+    "Identity",
+)
+"""Layers that do something in training only."""
 
 LAYERS: Registry = {
-    "Dropout": _identity,
+    **dict.fromkeys(IDENTITIES, _identity),
     "Flatten": _flatten,
     "Reshape": _reshape,
+    "Permute": _permute,
+    "ZeroPadding1D": _zero_padding_1d,
     "ZeroPadding2D": _zero_padding_2d,
+    "Cropping1D": _cropping,
+    "Cropping2D": _cropping,
+    "UpSampling1D": _upsampling,
+    "UpSampling2D": _upsampling,
 }

@@ -71,7 +71,8 @@ class Value:
     """min(max(code * scale + offset, floor), ceiling) elementwise, exactly.
 
     tensor: the integer tensor. layer: the source layer whose output this is. shape: the tensor's.
-    scale, offset: object arrays of Fractions, collapsed, broadcastable against the shape; a zero scale means a constant.
+    scale, offset: object arrays of Fractions, collapsed, broadcastable against the shape; a zero scale means a
+    constant.
     floor, ceiling: clamps that no op has applied yet; None: none.
     boundary: a function ('softmax', ...) that stays outside the graph; such a value can only be an output.
     """
