@@ -24,6 +24,7 @@ ORDER = (
     ("quantizers",),
     ("importers",),
     ("passes",),
+    ("estimate",),
     ("emit",),
     ("verify",),
     ("debug",),
