@@ -149,7 +149,7 @@ def test_archive_members(files: Files, tmp_path: Path) -> None:
     refused(ModelError, "model.weights.h5 is missing", files.archive(tmp_path, weights=None))
     refused(ModelError, "config.json is no readable JSON", files.archive(tmp_path, config='{"class_name": '))
     refused(ModelError, "model.weights.h5 is no HDF5 file", files.archive(tmp_path, weights=b"zeros" * 100))
-    refused(ModelError, "it ends after 20000 of", files.archive(tmp_path, weights=files.weights[:20_000]))
+    refused(ModelError, "truncated file: eof = 20000", files.archive(tmp_path, weights=files.weights[:20_000]))
     empty = tmp_path / "empty.keras"
     with zipfile.ZipFile(empty, "w") as archive:
         archive.writestr("readme", "")
@@ -383,12 +383,14 @@ def _survives(path: Path, weights: Path | None) -> bool:
     return True
 
 
-@pytest.mark.parametrize("form", ["m.keras", "m.h5", "m.json", "m.weights.h5"])
-def test_flipped_and_missing_bytes(form: str, files: Files, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("form", "count"), [("m.keras", 500), ("m.json", 300), ("m.h5", 12), ("m.weights.h5", 12)]
+)  # a bare HDF5 file takes a child process each
+def test_flipped_and_missing_bytes(form: str, count: int, files: Files, tmp_path: Path) -> None:
     data, rng = (files.folder / form).read_bytes(), random.Random(form)
     target = tmp_path / form
     read_well = 0
-    for i in range(800):
+    for i in range(count):
         damaged = bytearray(data)
         for _ in range(rng.choice((1, 1, 2, 8))):
             # Half of the damage goes to the first bytes, where the structure is denser
@@ -396,12 +398,12 @@ def test_flipped_and_missing_bytes(form: str, files: Files, tmp_path: Path) -> N
             damaged[at] ^= 1 << rng.randrange(8)
         target.write_bytes(damaged[: rng.randrange(len(damaged))] if i % 8 == 0 else damaged)
         if form == "m.json":
-            read_well += _survives(target, files.folder / "m.weights.h5")
+            read_well += _survives(target, files.folder / "m.keras")
         elif form == "m.weights.h5":
             read_well += _survives(files.folder / "m.json", target)
         else:
             read_well += _survives(target, None)
-    assert 0 < read_well < 790
+    assert 0 < read_well < count
 
 
 def _mutate(value: Any, rng: random.Random) -> None:
@@ -431,7 +433,7 @@ def _mutate(value: Any, rng: random.Random) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_configs_with_wrong_values(seed: int, files: Files, tmp_path: Path) -> None:
     rng = random.Random(seed)
     read_well = 0
@@ -444,7 +446,7 @@ def test_configs_with_wrong_values(seed: int, files: Files, tmp_path: Path) -> N
             read_well += _survives(files.archive(tmp_path, config=config), None)
         else:
             (tmp_path / "m.json").write_text(json.dumps(config))
-            read_well += _survives(tmp_path / "m.json", files.folder / "m.weights.h5")
+            read_well += _survives(tmp_path / "m.json", files.folder / "m.keras")
     assert 10 < read_well < 290
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from qsim.errors import ModelError, UsageError
 from qsim.importers.keras.model import KerasModel
 from qsim.importers.keras.reader_config import CONFIG_LIMIT, parse_json
 from qsim.importers.keras.reader_graph import flatten
-from qsim.importers.keras.reader_hdf5 import Group, damaged, open_hdf5
+from qsim.importers.keras.reader_hdf5 import Group, damaged, open_hdf5, open_hdf5_file
 from qsim.importers.keras.reader_spec import ModelSpec, parse_model
 from qsim.importers.keras.reader_weights import Weights, read_flat, read_tree
 
@@ -84,22 +84,20 @@ def _read_archive(path: Path) -> KerasModel:
         if config is None:
             raise ModelError(f"{path} is an archive without {_CONFIG}: it is no Keras model.")
         spec = parse_model(parse_json(config, f"{path}, {_CONFIG}"), str(path))
-        found = read_tree(spec, _archived_weights(path, member(_WEIGHTS)), str(path))
+        found = read_tree(spec, _archived_weights(path, member), str(path))
     return flatten(spec, found, "keras3 archive", str(path))
 
 
-def _archived_weights(path: Path, data: bytes | None) -> Group:
+def _archived_weights(path: Path, member: Callable[[str], bytes | None]) -> Group:
+    """Out of an archive, where a checksum protects them, in this process; out of an unpacked one as any file."""
+    if path.is_dir() and (path / _WEIGHTS).is_file():
+        return open_hdf5_file(path / _WEIGHTS)
+    data = member(_WEIGHTS)
     if data is None:
         raise ModelError(
             f"{path} has no weights: {_WEIGHTS} is missing from it. Save the model with model.save('name.keras')."
         )
     return open_hdf5(data, f"{path}, {_WEIGHTS}")
-
-
-def _open(path: Path) -> Group:
-    with damaged(str(path)):
-        data = path.read_bytes()
-    return open_hdf5(data, str(path))
 
 
 @contextmanager
@@ -139,7 +137,7 @@ def _members(path: Path) -> Iterator[Any]:
 
 
 def _read_hdf5(path: Path) -> KerasModel:
-    root = _open(path)
+    root = open_hdf5_file(path)
     config = root.text("model_config")
     if config is None:
         what = "weights without an architecture" if _is_weights(root) else "no Keras model"
@@ -176,8 +174,8 @@ def _separate_weights(spec: ModelSpec, path: Path) -> Weights:
         raise UsageError(f"{path} is JSON, not a weights file.")
     if kind == "archive":
         with _members(path) as member:
-            return read_tree(spec, _archived_weights(path, member(_WEIGHTS)), str(path))
-    root = _open(path)
+            return read_tree(spec, _archived_weights(path, member), str(path))
+    root = open_hdf5_file(path)
     if not _is_weights(root):
         raise ModelError(f"{path} holds no Keras weights: neither 'layer_names' nor a group 'layers'.")
     inner = root.group("model_weights")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from qsim.errors import ModelError
 from qsim.importers.keras.model import KerasModel, LayerNode
-from qsim.importers.keras.reader_hdf5_format import Array
+from qsim.importers.keras.reader_hdf5 import Array
 from qsim.importers.keras.reader_spec import Call, LayerSpec, ModelSpec, Ref
 
 NODE_LIMIT = 100_000

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.keras.reader_hdf5 import Dataset, Group
-from qsim.importers.keras.reader_hdf5_format import Array
+from qsim.importers.keras.reader_hdf5 import Array, Dataset, Group
 from qsim.importers.keras.reader_spec import LayerSpec, ModelSpec
 from qsim.importers.keras.reader_variables import Shape, Store, Variable, layout
 
