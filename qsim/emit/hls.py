@@ -66,8 +66,8 @@ class Written:
 
     @property
     def signature(self) -> str:
-        """The head of the function's definition."""
-        return signature(f"static void {self.name}", (*self.ins, *self.outs))
+        """The first line of the function's definition."""
+        return signature(f"static void {self.name}", (*self.ins, *self.outs), " {")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +101,9 @@ class Row:
     terms: int
 
 
-def signature(head: str, streams: Iterable[tuple[str, str]]) -> str:
-    """``head`` with a stream reference per (name, element type)."""
-    return wrapped(head, [f"hls::stream<{kind}> &{name}" for name, kind in streams], "")
+def signature(head: str, streams: Iterable[tuple[str, str]], tail: str) -> str:
+    """``head`` with a stream reference per (name, element type), then ``tail``."""
+    return wrapped(head, [f"hls::stream<{kind}> &{name}" for name, kind in streams], tail)
 
 
 class _Design:
@@ -340,6 +340,7 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
     design = _Design(graph, context)
     headers = layer_headers(graph, design.layers)
     top = top_name(graph)
+    ports = [(p.name, p.type) for p in (*design.inputs, *design.outputs)]
     view = {
         "header": header_lines(graph, "hls"),
         "model": one_line(graph.name),
@@ -361,8 +362,9 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "layer_headers": list(headers.values()),
         "part": part,
         "clock_ns": f"{clock:g}",
-        "signature": signature(f"void {top}", [(p.name, p.type) for p in (*design.inputs, *design.outputs)]),
-        "top_call": wrapped(f"        {top}", [p.name for p in (*design.inputs, *design.outputs)], ";"),
+        "definition": signature(f"void {top}", ports, " {"),
+        "declaration": signature(f"void {top}", ports, ";"),
+        "top_call": wrapped(f"        {top}", [name for name, _ in ports], ";"),
         "c_string": c_string,
         "cell": cell,
     }

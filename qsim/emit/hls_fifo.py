@@ -10,8 +10,8 @@ forked tensor T meet again (its immediate post-dominator), and k count J's eleme
     depth      max over k of made(k) - read(k-1), the last step being the drain of the whole frame
 
 A branch that is always the most demanding one, and whose reader has no other input to wait for, takes each element as
-soon as it is made: it needs no depth of its own, and neither do streams with one reader. Branches that never meet again get a whole frame, which is always
-enough: no process needs an element of the next frame to finish this one.
+soon as it is made: it needs no depth of its own, and neither do streams with one reader. Branches that never meet again
+get a whole frame, which is always enough: no process needs an element of the next frame to finish this one.
 """
 
 from __future__ import annotations
