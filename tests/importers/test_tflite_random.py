@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tflite_make import differences, litert, random_codes, simulate, tflm_all
 
+from qsim.errors import UnsupportedError
 from qsim.importers.tflite import load_tflite
 from qsim.importers.tflite.load import read_source
 from qsim.simulate import Simulator
@@ -126,7 +127,12 @@ def compare(seed: int) -> set[str]:
     """Both engines against the simulator on one model; returns the operators it has."""
     data = convert(seed)
     model = read_source(data)
-    graph = load_tflite(data)
+    try:
+        graph = load_tflite(data)
+    except UnsupportedError as error:
+        # A layer that is zero on all calibration samples gets a scale near zero; the engines overflow or abort there.
+        assert "beyond int32" in str(error) or "far below its input scales" in str(error)
+        return set()
     if seed % 4:
         codes = random_codes(graph, 24, seed)
         traced = simulate(graph, codes)
@@ -152,5 +158,5 @@ def test_random_models() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(12))
 def test_three_hundred_random_models(block: int) -> None:
-    for seed in range(1000 + block, 1000 + MANY, 12):
-        compare(seed)
+    found = [compare(seed) for seed in range(1000 + block, 1000 + MANY, 12)]
+    assert sum(not operators for operators in found) <= 2
