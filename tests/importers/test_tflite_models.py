@@ -40,6 +40,14 @@ def test_every_tensor_equals_litert(name: str, profile: str) -> None:
     assert not differences(graph, data, traced, reference)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_outputs_equal_xnnpack(name: str) -> None:
+    data = model_file(name).read_bytes()
+    graph = load_tflite(data, profile="litert-xnnpack")
+    codes = random_codes(graph, INPUTS, 4)
+    assert not differences(graph, data, simulate(graph, codes), litert(data, codes, "litert-xnnpack", keep=False))
+
+
 def test_the_profiles_differ_where_they_should() -> None:
     """The same file and inputs under another engine's profile give other codes: the comparisons above can fail."""
     data = model_file("pretrainedResnet_quant.tflite").read_bytes()

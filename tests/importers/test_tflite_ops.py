@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tflite_make import Maker, differences, litert, random_codes, simulate, tflm
-from tflite_ops import CASES, CASES16, build
+from tflite_ops import CASES, CASES16, MOVES, build
 
 from qsim.errors import UnsupportedError
 from qsim.importers.tflite import load_tflite, survey
@@ -14,6 +14,12 @@ from qsim.importers.tflite.load import LOWERINGS, read_source
 SEEDS = 12
 NOT_IN_MICRO = ("RELU_N1_TO_1",)
 """Operators that TensorFlow Lite Micro does not register: profile tflm gives them LiteRT's arithmetic in float64."""
+
+XNNPACK = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "AVERAGE_POOL_2D"),
+    *("MAX_POOL_2D", "REDUCE_MAX", "ARG_MAX", "SOFTMAX", "LOGISTIC", "TANH", "CONCATENATION", *MOVES),
+)
+"""What profile litert-xnnpack reproduces; it refuses the rest."""
 
 REFUSED = {"litert-ref": ("SUM",), "litert-opt": ("SUM", "QUANTIZE int8 int16", "QUANTIZE int16 int8")}
 
@@ -51,6 +57,23 @@ def test_int8_against_litert(name: str, profile: str) -> None:
             load_tflite(build(name, 0), profile=profile)
     else:
         compare(name, "INT8", profile)
+
+
+@pytest.mark.parametrize("name", XNNPACK)
+def test_int8_against_xnnpack(name: str) -> None:
+    """Models that XNNPACK itself refuses to take are left out; most it takes."""
+    compared = 0
+    for seed in range(20):
+        data = build(name, seed, "INT8", always_bias=True)
+        graph = load_tflite(data, profile="litert-xnnpack")
+        codes = random_codes(graph, 24, seed)
+        try:
+            reference = litert(data, codes, "litert-xnnpack", keep=False)
+        except RuntimeError:
+            continue
+        assert not differences(graph, data, simulate(graph, codes), reference), (name, seed)
+        compared += 1
+    assert compared >= 10
 
 
 @pytest.mark.parametrize("name", [n for n in CASES16 if n not in ("SUM", "FULLY_CONNECTED")])
@@ -110,7 +133,7 @@ def _mean(x_scale: np.float32, y_scale: np.float32) -> bytes:
     return maker.bytes()
 
 
-@pytest.mark.parametrize("profile", ["tflm", "litert-ref", "litert-opt"])
+@pytest.mark.parametrize("profile", ["tflm", "litert-ref", "litert-opt", "litert-xnnpack"])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("op", ["FULLY_CONNECTED", "CONV_2D"])
 def test_dense_ties_and_factors(op: str, per_channel: bool, profile: str) -> None:
@@ -146,10 +169,11 @@ def test_dense_ties_and_factors(op: str, per_channel: bool, profile: str) -> Non
         assert not differences(graph, data, simulate(graph, codes), reference), seed
 
 
+@pytest.mark.parametrize("profile", ["tflm", "litert-ref", "litert-opt"])
 @pytest.mark.parametrize(
     ("op", "scale", "zero"), [("LOGISTIC", 1 / 256, -128), ("TANH", 1 / 128, 0), ("HARD_SWISH", 0, 0)]
 )
-def test_tables_equal_tflm_on_all_codes_at_many_scales(op: str, scale: float, zero: int) -> None:
+def test_tables_on_all_codes_at_many_scales(op: str, scale: float, zero: int, profile: str) -> None:
     rng = np.random.default_rng(11)
     codes = np.arange(-128, 128, dtype=np.int8)[None]
     for _ in range(60):
@@ -161,7 +185,9 @@ def test_tables_equal_tflm_on_all_codes_at_many_scales(op: str, scale: float, ze
         maker.output(y)
         maker.operator(op, [x], [y], None if scale else "HardSwishOptions", 1)
         data = maker.bytes()
-        assert np.array_equal(simulate(load_tflite(data), [codes])["y"].reshape(-1), tflm(data, [codes])[0].reshape(-1))
+        reference = tflm(data, [codes])[0] if profile == "tflm" else litert(data, [codes], profile, keep=False)[y]
+        found = simulate(load_tflite(data, profile=profile), [codes])["y"]
+        assert np.array_equal(found.reshape(-1), reference.reshape(-1)), x_scale
 
 
 def test_an_operator_that_is_not_supported_is_named_with_every_layer() -> None:

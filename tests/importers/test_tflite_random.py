@@ -131,8 +131,9 @@ def compare(seed: int) -> set[str]:
         graph = load_tflite(data)
     except UnsupportedError as error:
         # A layer that is zero on all calibration samples gets a scale near zero; the engines overflow or abort there.
-        assert "beyond int32" in str(error) or "far below its input scales" in str(error)
-        return set()
+        if "beyond int32" in str(error) or "far below its input scales" in str(error):
+            return set()
+        raise
     if seed % 4:
         codes = random_codes(graph, 24, seed)
         traced = simulate(graph, codes)

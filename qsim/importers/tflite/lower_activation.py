@@ -19,7 +19,7 @@ from qsim.importers.tflite.lowering import (
 )
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, Overflow, quantize_multiplier, scalar
+from qsim.numerics import Array, IntArray, Overflow, quantize_multiplier, scalar
 
 BOTH = ("INT8", "INT16")
 
@@ -44,6 +44,10 @@ def _clip(activation: str) -> Lower:
             )
             low.clipped(op, low.value(op, 0), low.clip_range(op, x, activation))
             return
+        if low.profile.fixed_sums and not same:
+            raise low.unsupported(
+                op, "rescales, for which XNNPACK has arithmetic of its own", "choose profile='litert-ref'"
+            )
         bounds = low.clip_range(op, y, activation)
         if same:
             low.clipped(op, low.value(op, 0), bounds)
@@ -149,11 +153,31 @@ def _q4(low: Lowering, op: Operator, scale: np.float32) -> tuple[int, int, int]:
     return multiplier, left, math.floor(15 * (1 << 27) / (1 << left))
 
 
+def _real_table(low: Lowering, op: Operator, function: Callable[[Array], Array]) -> None:
+    """LiteRT: y = round(function(scale * (x - zx)) / output scale) + zy, half away, each step in float32."""
+    x, y = low.tensor(op, 0), low.output(op)
+    values = x.scale * (np.arange(-128, 128) - x.zero_point).astype(np.float32)
+    scaled = (function(values) * (np.float32(1) / y.scale)).astype(np.float64)
+    codes = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + y.zero_point
+    _table(low, op, lambda c: int(np.clip(codes[c + 128], -128, 127)))
+
+
+def _float32_logistic(x: Array) -> Array:
+    return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x.astype(np.float64)).astype(np.float32)))
+
+
+def _float32_tanh(x: Array) -> Array:
+    return np.asarray(np.tanh(x.astype(np.float64)).astype(np.float32))
+
+
 def logistic(low: Lowering, op: Operator) -> None:
-    """int8: y = RDBPOT(logistic(Q4 of x - zx), 23) - 128, saturated outside the radius: a table over all 256 codes."""
+    """int8, TFLM: y = RDBPOT(logistic(Q4 of x - zx), 23) - 128, saturated outside the radius: a table."""
     x, y = _same_shape(low, op)
     low.activations(op, [x, y], ("INT8",))
     _fixed_output(low, op, y, 1 / 256, -128)
+    if not low.profile.micro:
+        _real_table(low, op, _float32_logistic)
+        return
     multiplier, left, radius = _q4(low, op, x.scale)
 
     def code(c: int) -> int:
@@ -167,10 +191,13 @@ def logistic(low: Lowering, op: Operator) -> None:
 
 
 def tanh(low: Lowering, op: Operator) -> None:
-    """int8: y = RDBPOT(tanh(Q4 of x - zx), 24), saturated outside the radius: a table over all 256 codes."""
+    """int8, TFLM: y = RDBPOT(tanh(Q4 of x - zx), 24), saturated outside the radius: a table over all 256 codes."""
     x, y = _same_shape(low, op)
     low.activations(op, [x, y], ("INT8",))
     _fixed_output(low, op, y, 1 / 128, 0)
+    if not low.profile.micro:
+        _real_table(low, op, _float32_tanh)
+        return
     multiplier, left, radius = _q4(low, op, x.scale)
 
     def code(c: int) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
 from qsim.importers.tflite.lowering import (
     INT32,
     Lower,
@@ -12,7 +16,7 @@ from qsim.importers.tflite.lowering import (
 )
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
-from qsim.numerics import Overflow, Rounding, shift_only
+from qsim.numerics import Overflow, Rounding, scalar, shift_only
 
 BOTH = ("INT8", "INT16")
 
@@ -26,6 +30,9 @@ def _sum(sign: int) -> Lower:
         """
         a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
         low.activations(op, [a, b, y], BOTH)
+        if low.profile.fixed_sums:
+            _fixed_sum(low, op, sign)
+            return
         left = 20 if y.type == "INT8" else 15
         twice = 2 * float(max(a.scale, b.scale))
         factors = [float(a.scale) / twice, float(b.scale) / twice]
@@ -60,6 +67,36 @@ def _sum(sign: int) -> Lower:
         low.requantize(op, total, make_rescale(low.profile.elementwise, [out_factor]), low.activation_range(op, y))
 
     return lower
+
+
+def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
+    """y = clip((m1*(x1 - z1) +- m2*(x2 - z2)) * 2**-s, half up, + zy): XNNPACK's ADD and SUB.
+
+    r: ratios of input to output scale (float32); s = 20 - floor(log2(max r)); m = round_half_even(r * 2**s).
+    """
+    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+    ratios = [np.float32(t.scale / y.scale) for t in (a, b)]
+    if not all(2.0**-10 <= r < 2.0**8 for r in ratios):
+        raise low.unsupported(op, "has scales further apart than XNNPACK's kernel takes", "choose profile='litert-ref'")
+    shift = 20 - (int(np.frexp(max(ratios))[1]) - 1)
+    names = []
+    for position, (t, ratio) in enumerate(zip((a, b), ratios, strict=True)):
+        multiplier, fmt = round(float(ratio) * (1 << shift)), INTEGER_FORMATS[t.type]
+        names.append(
+            low.step(
+                op,
+                o.Requantize,
+                [low.value(op, position)],
+                f"scaled{position + 1}",
+                rescale=dataclasses.replace(identity_rescale(), multiplier=scalar(multiplier)),
+                input_zero_point=t.zero_point,
+                overflow=Overflow.SAT,
+                low=(fmt.low - t.zero_point) * multiplier,
+                high=(fmt.high - t.zero_point) * multiplier,
+            )
+        )
+    total = low.step(op, o.Add, names, "acc", shifts=(0, 0), signs=(1, sign), zero_points=(0, 0))
+    low.requantize(op, total, shift_only(shift, Rounding.RND), low.activation_range(op, y))
 
 
 def _scaled(low: Lowering, op: Operator, source: str, factor: float, suffix: str) -> str:

@@ -93,10 +93,13 @@ def _bias(low: Lowering, op: Operator, position: int, channels: int, wide: bool)
     return (IntArray(values.reshape(channels)) if values.any() else None), tensor.type == "INT64"
 
 
-def _factors(x: TfliteTensor, w: TfliteTensor, y: TfliteTensor, channels: int) -> list[float]:
-    """input scale * weight scale / output scale per channel, in float64 on the stored float32 scales."""
+def _factors(low: Lowering, x: TfliteTensor, w: TfliteTensor, y: TfliteTensor, channels: int) -> list[float]:
+    """input scale * weight scale / output scale per channel, in float64 on the stored float32 scales (XNNPACK: in
+    float32)."""
     assert w.quantization is not None
     scales = np.broadcast_to(w.quantization.scales, (channels,))
+    if low.profile.single_factors:
+        return [float(np.float32(np.float32(x.scale * s) / y.scale)) for s in scales]
     return [float(x.scale) * float(s) / float(y.scale) for s in scales]
 
 
@@ -180,7 +183,7 @@ def _convolution(
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    _finish(low, op, acc, _factors(x, w, y, channels), low.profile.conv, wide)
+    _finish(low, op, acc, _factors(low, x, w, y, channels), low.profile.conv, wide)
 
 
 def transpose_conv(low: Lowering, op: Operator) -> None:
@@ -218,7 +221,7 @@ def transpose_conv(low: Lowering, op: Operator) -> None:
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    _finish(low, op, acc, _factors(x, w, y, out_channels), low.profile.transpose_conv, wide)
+    _finish(low, op, acc, _factors(low, x, w, y, out_channels), low.profile.transpose_conv, wide)
 
 
 def fully_connected(low: Lowering, op: Operator) -> None:
@@ -250,8 +253,8 @@ def fully_connected(low: Lowering, op: Operator) -> None:
         quantization=_accumulated(x, w),
     )
     assert w.quantization is not None
-    if not w.quantization.per_tensor:
-        factors = _factors(x, w, y, channels)
+    if not w.quantization.per_tensor or low.profile.single_factors:
+        factors = _factors(low, x, w, y, channels)
     elif low.profile.double_dense:
         factors = [float(x.scale) * float(w.scale) / float(y.scale)]
     else:

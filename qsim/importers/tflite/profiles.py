@@ -23,6 +23,8 @@ class Profile:
     elementwise: everything else that rescales.
     double_factors: MUL, RELU, LEAKY_RELU, HARD_SWISH, BATCH_MATMUL take ratios of scales in float64, else in float32.
     double_dense: FULLY_CONNECTED with per-tensor weights takes its factor in float64, else input * weight in float32.
+    single_factors: convolutions and FULLY_CONNECTED take scale * scale / scale in float32 throughout.
+    fixed_sums: ADD and SUB are XNNPACK's: integer multipliers of 21 bits, one shift, half up.
     lanes: operator -> its vector kernel's width: channels (QUANTIZE: elements) beyond the last full group of so many
     go through the scalar rest of the loop, which is TFLITE_DOUBLE.
     input_rounding, input_arithmetic: QUANTIZE of a float32 model input.
@@ -41,12 +43,19 @@ class Profile:
     lanes: dict[str, int] = field(default_factory=dict)
     input_rounding: Rounding = Rounding.RND_INF
     input_arithmetic: Literal["float32_divide", "float32_multiply"] = "float32_divide"
+    single_factors: bool = False
+    fixed_sums: bool = False
     micro: bool = False
     int16: bool = True
     refused: dict[str, str] = field(default_factory=dict)
 
 
 _DOUBLE, _UPWARD, _FLOAT32 = Scheme.TFLITE_DOUBLE, Scheme.TFLITE_UPWARD, Scheme.FLOAT32
+
+_XNNPACK_REFUSED = (
+    *("TRANSPOSE_CONV", "BATCH_MATMUL", "MEAN", "SUM", "PRELU", "LEAKY_RELU", "QUANTIZE", "HARD_SWISH"),
+    "RELU_N1_TO_1",
+)
 
 PROFILES: dict[str, Profile] = {
     p.name: p
@@ -91,9 +100,12 @@ PROFILES: dict[str, Profile] = {
             dense=_FLOAT32,
             elementwise=_FLOAT32,
             quantize=_FLOAT32,
+            single_factors=True,
+            fixed_sums=True,
             input_rounding=Rounding.RND_CONV,
             input_arithmetic="float32_multiply",
             int16=False,
+            refused=dict.fromkeys(_XNNPACK_REFUSED, "its XNNPACK kernel has arithmetic of its own"),
         ),
     )
 }
