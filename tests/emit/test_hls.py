@@ -197,3 +197,24 @@ def test_make_csim_compares_vectors_and_warns_of_nothing(tmp_path: Path) -> None
     done = subprocess.run([tmp_path / "build" / "csim", "vectors"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "has 3 codes, not 9" in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "steps"), [("", 4), ("-f vitis.tcl -tclargs csim csynth", 2)])
+def test_the_script_runs_in_a_tcl_interpreter(arguments: str, steps: int) -> None:
+    """vitis.tcl with Vitis' commands recorded: the files that it names exist, the steps come in order."""
+    tkinter = pytest.importorskip("tkinter")
+    made = files(small_cnn(), "hls")
+    seen: list[tuple[str, ...]] = []
+    tcl = tkinter.Tcl()
+    names = ("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock")
+    stages = ("csim_design", "csynth_design", "cosim_design", "export_design")
+    for name in (*names, *stages, "exit"):
+        tcl.createcommand(name, lambda *words, name=name: seen.append((name, *words)))
+    tcl.eval(f"set argv {{{arguments}}}")
+    tcl.eval(made["vitis.tcl"])
+    assert ("set_top", "small_cnn_top") in seen
+    added = [word for call in seen if call[0] == "add_files" for word in call[1:] if word.endswith(".cpp")]
+    assert len(added) == 2
+    assert set(added) <= set(made)
+    assert [call[0] for call in seen if call[0] in stages] == list(stages[:steps])
+    assert seen[-1] == ("exit",)
