@@ -32,7 +32,8 @@ ORDER = (
     ("cli_*",),
     ("cli",),
 )
-"""cli_* are the command line's own modules. Each part imports from earlier parts and from itself only. docs/architecture.md says why it is this order."""
+"""cli_* are the command line's own modules. Each part imports from earlier parts and from itself only;
+docs/architecture.md says why it is this order."""
 
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 NEVER = (("simulate", "emit"), ("emit", "simulate"), ("importers", "emit"), ("importers", "simulate"))
