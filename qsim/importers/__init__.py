@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from qsim.errors import UsageError
 from qsim.ir import Graph
+from qsim.ir.serialize import from_json
 from qsim.numerics import FixedPoint
 
 KERAS_PROFILES = ("qkeras",)
@@ -21,8 +24,8 @@ def load(
 ) -> Graph:
     """The integer graph of a quantized model.
 
-    source: a path (``.keras``, ``.h5``, ``.tflite``, or ``.json`` with ``weights="....h5"``), or a Keras model in
-    memory.
+    source: a path (``.keras``, ``.h5``, ``.tflite``, ``.json`` with ``weights="....h5"``, or the ``.json`` of a
+    qsim graph), or a Keras model in memory.
     input_format: the number format of real inputs ("fixed<8,1>", FixedPoint, or one per input name), needed where the
     model does not quantize its input itself. profile: the named numeric profile; each kind of source has a default.
     Raises UsageError for a call that makes no sense, ModelError for files that are no model, UnsupportedError for
@@ -35,6 +38,11 @@ def load(
             from qsim.importers.tflite import load_tflite
 
             return load_tflite(os.fspath(source), profile=profile)
+        graph = _saved_graph(Path(source))
+        if graph is not None:
+            if weights is not None or input_format is not None or profile is not None:
+                raise UsageError("a qsim graph holds its weights, input formats and profile; give none of them.")
+            return graph
         from qsim.importers.keras.reader import read
 
         model = read(source, weights)
@@ -52,3 +60,17 @@ def load(
     from qsim.importers.keras.lower import lower
 
     return lower(model, input_format, profile or KERAS_PROFILES[0])
+
+
+def _saved_graph(path: Path) -> Graph | None:
+    """The graph in a file that ``qsim.ir.serialize.to_json`` wrote; None for any other file. GraphError if damaged."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    data = path.read_bytes()
+    if b'"qsim_graph"' not in data:
+        return None
+    try:
+        top = json.loads(data)
+    except (ValueError, RecursionError):
+        return None  # for the reader of architectures to name
+    return from_json(data.decode("utf-8")) if isinstance(top, dict) and "qsim_graph" in top else None

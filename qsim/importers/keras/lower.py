@@ -16,6 +16,7 @@ from qsim.importers.keras import (
     lower_merge,
     lower_norm,
     lower_pool,
+    lower_recurrent,
     lower_shape,
 )
 from qsim.importers.keras.lower_blueoil import unwrapped
@@ -37,6 +38,7 @@ LAYERS: dict[str, Lowering] = {
     **lower_shape.LAYERS,
     **lower_merge.LAYERS,
     **lower_norm.LAYERS,
+    **lower_recurrent.LAYERS,
 }
 """Layer class -> its lowering. InputLayer is handled here."""
 

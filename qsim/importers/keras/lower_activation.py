@@ -30,8 +30,8 @@ def has_activation(source: Any) -> bool:
     return call is not None and call.name not in IDENTITY
 
 
-def activate(ctx: Context, node: LayerNode, value: Value, source: Any) -> Value:
-    """The layer's activation on ``value``; the result belongs to ``node``.
+def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str | None = None) -> Value:
+    """The layer's activation on ``value``; the result belongs to ``node``. name: of the tensor; default the node's.
 
     ReLUs stay pending, as clamps; quantizers make the node's tensor; a final softmax, sigmoid or tanh becomes the
     output's boundary. Raises UnsupportedError for everything else.
@@ -42,7 +42,7 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any) -> Value:
     if call.name in QUANTIZERS:
         twin = quantizer(call)
         assert twin is not None
-        return ctx.quantize(value, twin.rule(), node)
+        return ctx.quantize(value, twin.rule(), node, name)
     if call.name in ("relu", "relu6", "ReLU"):
         return _relu(value.but(layer=node.name), call)
     if call.name in BOUNDARY:
@@ -54,7 +54,7 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any) -> Value:
     if call.name in functions:
         function = functions[call.name]
         if isinstance(function, Steps):
-            return ctx.quantize(value, function, node)
+            return ctx.quantize(value, function, node, name)
         value = ctx.grid(value, node.name) if value.clamped else value
         moved = value.affine(function.factor, function.addend).clamp(function.low, function.high)
         return moved.but(layer=node.name)

@@ -95,16 +95,20 @@ def _average(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return add(ctx, node, inputs, [1] * len(inputs), f"{node.name}.sum").affine(Fraction(1, len(inputs)))
 
 
-def multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    """The product of all inputs, shapes broadcast."""
+def multiply(ctx: Context, node: LayerNode, inputs: list[Value], own: str | None = None) -> Value:
+    """The product of all inputs, shapes broadcast, as tensor ``own`` (default: the layer's)."""
     result, rest = ctx.grid(inputs[0], node.name), inputs[1:]
     for position, value in enumerate(rest):
         other = ctx.grid(value, node.name)
         made = Value.of("", node.name, (), result.scale * other.scale)
-        name = node.name if position == len(rest) - 1 else f"{node.name}.product"
+        name = (own or node.name) if position == len(rest) - 1 else f"{node.name}.product"
         tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
         result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
     return result
+
+
+def _multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return multiply(ctx, node, inputs)
 
 
 def _extremum(kind: str) -> Lowering:
@@ -130,7 +134,7 @@ LAYERS: Registry = {
     "Add": _add,
     "Subtract": _subtract,
     "Average": _average,
-    "Multiply": multiply,
+    "Multiply": _multiply,
     "Maximum": _extremum("max"),
     "Minimum": _extremum("min"),
     "Concatenate": _concatenate,
