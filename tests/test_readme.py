@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from qsim import cli
+from qsim.importers.keras.lower import LAYERS
+from qsim.quantizers import QUANTIZERS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +37,15 @@ def test_make_targets_exist() -> None:
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^    qsim (\w+)", README, flags=re.M))))
 def test_commands_exist(command: str) -> None:
     assert command in cli.cli.commands
+
+
+def test_what_is_called_supported_is() -> None:
+    """Every name of the table of sources is a layer or a quantizer that the import knows."""
+    table = README.split("## What is supported")[1].split("\n\n")[1]
+    names = [name for row in table.splitlines()[2:4] for name in re.findall(r"`(\w+)`", row)]
+    assert len(names) > 40
+    assert not [name for name in names if name not in LAYERS and name not in QUANTIZERS]
+    assert sorted(n for n in names if n in QUANTIZERS) == sorted(QUANTIZERS)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
