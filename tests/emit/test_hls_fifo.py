@@ -159,7 +159,7 @@ def test_a_shallower_residual_branch_deadlocks(tmp_path: Path) -> None:
     assert depths == {("conv2d3", 0): DEFAULT_DEPTH, ("add5", 0): (8 + 2) * 4}
     done = threaded(graph, tmp_path, {"requantize2_s1": 37}, patience=2)  # fork and join each hold one more
     assert done.returncode == 9, done.stdout
-    assert "requantize2_s1 stays full" in done.stdout or "stays empty" in done.stdout
+    assert done.stdout.startswith("deadlock: ")  # of whichever stream gives up first: all of them wait for each other
 
 
 def test_meeting_points_of_nested_branches() -> None:
