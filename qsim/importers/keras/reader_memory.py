@@ -76,7 +76,9 @@ def _weights(spec: ModelSpec, model: Any, where: str, prefix: str) -> Weights:
             found.update(_weights(layer.nested, held, where, path + "/"))
         elif held is not None:
             names = [str(getattr(w, "path", None) or w.name) for w in held.weights]
-            arrays = [np.array(a) for a in held.get_weights()]
+            # QAdaptiveActivation hides its variables from get_weights.
+            stored = held.get_weights()
+            arrays = [np.array(a) for a in (stored if len(stored) == len(names) else held.weights)]
             for array in arrays:
                 array.setflags(write=False)
             values = [Value(n, a.shape, a) for n, a in zip(names, arrays, strict=True)]
