@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -87,9 +88,14 @@ def _objects(kind: str) -> Path:
 
 
 def reuse_objects(kind: str, build: Path) -> None:
-    """Put the objects that an earlier build of this kind kept into ``build``: make then compiles the design alone."""
+    """Put the objects that an earlier build of this kind kept into ``build``: make then compiles the design alone.
+
+    Their time lies ahead, since make compares it with that of a makefile that Verilator may write only now.
+    """
+    later = time.time() + 3600
     for path in sorted(_objects(kind).iterdir()):
         shutil.copyfile(path, build / path.name)
+        os.utime(build / path.name, (later, later))
 
 
 def keep_objects(kind: str, build: Path) -> None:
