@@ -55,6 +55,12 @@ def load(
         model = with_live_quantizers(from_memory(source), source)
     else:
         raise UsageError(f"cannot load {type(source).__name__}: give the path of a model file or a Keras model.")
+    from qsim.importers.tfmot import is_tfmot, lower_tfmot
+
+    if is_tfmot(model):
+        if input_format is not None:
+            raise UsageError("a tfmot model quantizes its input itself (quantize_layer); give no input_format.")
+        return lower_tfmot(model, profile)
     if profile not in (None, *KERAS_PROFILES):
         raise UsageError(f"profile {profile!r} is not one of a Keras model's: {', '.join(KERAS_PROFILES)}.")
     from qsim.importers.keras.lower import lower

@@ -335,6 +335,132 @@ FOLDED_LAYERS = {
 }
 
 
+def recurrent(cls, steps=4, bits=6, **changes):
+    settings = {
+        "kernel_quantizer": "quantized_bits(4,0,alpha=1)",
+        "recurrent_quantizer": "quantized_bits(4,0,alpha=1)",
+        "bias_quantizer": "quantized_bits(4,0,alpha=1)",
+        "state_quantizer": f"quantized_bits({bits},1)",
+        "activation": "quantized_tanh(5)",
+    }
+    return cls(4, **(settings | changes))
+
+
+def sequence(layer, steps=4):
+    return chain((steps, 3), layer)
+
+
+RECURRENT_LAYERS = {
+    **{
+        f"QSimpleRNN sequences={many} backwards={back}": (
+            lambda many=many, back=back: sequence(
+                recurrent(qkeras.QSimpleRNN, return_sequences=many, go_backwards=back)
+            )
+        )
+        for many, back in itertools.product([False, True], [False, True])
+    },
+    **{
+        f"QLSTM {gate} sequences={many}": (
+            lambda gate=gate, many=many: sequence(
+                recurrent(qkeras.QLSTM, recurrent_activation=gate, return_sequences=many)
+            )
+        )
+        for gate, many in itertools.product(["hard_sigmoid", "quantized_sigmoid(5)"], [False, True])
+    },
+    **{
+        f"QGRU {gate} reset_after={after} sequences={many}": (
+            lambda gate=gate, many=many, after=after: sequence(
+                recurrent(qkeras.QGRU, recurrent_activation=gate, return_sequences=many, reset_after=after)
+            )
+        )
+        for gate, many, after in itertools.product(
+            ["hard_sigmoid", "quantized_sigmoid(5)"], [False, True], [False, True]
+        )
+    },
+    "QSimpleRNN without state quantizer": lambda: sequence(recurrent(qkeras.QSimpleRNN, state_quantizer=None)),
+    "QSimpleRNN with a binary state": lambda: sequence(recurrent(qkeras.QSimpleRNN, state_quantizer="binary()")),
+    "QGRU with automatic scales": lambda: sequence(
+        recurrent(
+            qkeras.QGRU,
+            kernel_quantizer="quantized_bits(4,0,1,alpha='auto_po2')",
+            recurrent_quantizer="ternary(alpha='auto_po2')",
+        )
+    ),
+    **{
+        f"QBidirectional {merge} sequences={many}": (
+            lambda merge=merge, many=many: chain(
+                (4, 3),
+                qkeras.QBidirectional(
+                    recurrent(qkeras.QLSTM, return_sequences=many, name=f"inner_{merge}"), merge_mode=merge, name="both"
+                ),
+                out(8, 3),
+            )
+        )
+        for merge, many in itertools.product(["concat", "sum", "mul", "ave"], [False, True])
+    },
+}
+
+
+NORMALIZATIONS = {
+    "QBatchNormalization": lambda: qkeras.QBatchNormalization(name="norm"),
+    "QBatchNormalization inverse": lambda: qkeras.QBatchNormalization(
+        gamma_quantizer=None,
+        variance_quantizer=None,
+        inverse_quantizer="quantized_bits(8,1,alpha=1)",
+        mean_quantizer="quantized_bits(8,1,alpha=1)",
+        beta_quantizer="quantized_bits(8,1,alpha=1)",
+        name="norm",
+    ),
+    "QBatchNormalization bits": lambda: qkeras.QBatchNormalization(
+        gamma_quantizer="quantized_bits(8,1,alpha=1)",
+        variance_quantizer="quantized_bits(8,1,alpha=1)",
+        mean_quantizer="quantized_bits(8,1,alpha=1)",
+        beta_quantizer="quantized_bits(8,1,alpha=1)",
+        name="norm",
+    ),
+    "QBatchNormalization without quantizers": lambda: qkeras.QBatchNormalization(
+        gamma_quantizer=None, variance_quantizer=None, mean_quantizer=None, beta_quantizer=None, name="norm"
+    ),
+    "BatchNormalization": lambda: L.BatchNormalization(name="norm"),
+    "BatchNormalization without scale": lambda: L.BatchNormalization(scale=False, name="norm"),
+    "BatchNormalization without center": lambda: L.BatchNormalization(center=False, name="norm"),
+}
+
+
+def octave(use_separable):
+    """Two frequencies: half the channels at half the resolution, and back."""
+    settings = {
+        "padding": "same",
+        "kernel_quantizer": "quantized_bits(4,0,alpha=1)",
+        "depthwise_quantizer": "quantized_bits(4,0,alpha=1)",
+        "pointwise_quantizer": "quantized_bits(4,0,alpha=1)",
+        "bias_quantizer": "quantized_bits(4,0,alpha=1)",
+        "acc_quantizer": "quantized_bits(8,3)",
+        "pooling_quantizer": "quantized_bits(8,0,1)",
+        "activation": "quantized_relu(5,1)",
+        "use_separable": use_separable,
+    }
+
+    def build(x):
+        high, low = qkeras.QOctaveConv2D(4, (3, 3), 0.5, name="first", **settings)([x, None])
+        high, low = qkeras.QOctaveConv2D(4, (3, 3), 0.5, name="second", **settings)([high, low])
+        high, _ = qkeras.QOctaveConv2D(3, (3, 3), 0.0, name="last", **settings)([high, low])
+        return qkeras.QActivation("quantized_bits(7,3)", name="out")(high)
+
+    return chain((8, 8, 2), build)
+
+
+def two_ends():
+    """Two inputs, two outputs, a layer that no output needs."""
+    a, b = keras.Input((5,), name="left"), keras.Input((3, 2), name="right")
+    x = qkeras.QActivation("quantized_bits(6,1)", name="q_left")(a)
+    y = qkeras.QActivation("quantized_relu(4,1)", name="q_right")(b)
+    y = L.Flatten(name="flat")(y)
+    both = L.Concatenate(name="both")([x, y])
+    first, second = dense("first")(both), act("second")(dense("second_dense")(x))
+    return keras.Model([a, b], [second, first], name="two_ends")
+
+
 def fill(model, seed=0):
     """Random weights with zeros and ties; statistics positive where they must be."""
     rng = np.random.default_rng(seed)

@@ -12,14 +12,20 @@ from layer_cells import (  # noqa: E402
     ACTIVATIONS,
     FOLDED_LAYERS,
     KERNEL_LAYERS,
+    NORMALIZATIONS,
     OTHER_LAYERS,
+    RECURRENT_LAYERS,
     WEIGHTS,
     chain,
     conv,
     fill,
     inputs,
+    octave,
+    out,
+    two_ends,
 )
 
+from qsim.errors import UnsupportedError  # noqa: E402
 from qsim.importers import load  # noqa: E402
 from qsim.simulate import Simulator  # noqa: E402
 
@@ -82,6 +88,59 @@ def test_other_layers(layer):
 @pytest.mark.parametrize("layer", FOLDED_LAYERS)
 def test_folded_layers(layer, mode):
     compare(fill(FOLDED_LAYERS[layer](mode)))
+
+
+@pytest.mark.parametrize("layer", RECURRENT_LAYERS)
+def test_recurrent_layers(layer):
+    model = RECURRENT_LAYERS[layer]()
+    compare(fill(model), required=(model.layers[-1].name,))
+
+
+def test_a_lstm_without_state_quantizer_widens_and_is_refused_when_too_wide():
+    from layer_cells import qkeras, recurrent, sequence
+
+    layer = recurrent(qkeras.QLSTM, state_quantizer=None, recurrent_activation="quantized_sigmoid(8)")
+    with pytest.raises(UnsupportedError, match="62 bits|takes"):
+        load(fill(sequence(layer, 12)))
+
+
+@pytest.mark.parametrize("norm", NORMALIZATIONS)
+def test_normalizations(norm):
+    compare(fill(chain((4, 4, 2), conv("conv"), NORMALIZATIONS[norm](), out())))
+
+
+@pytest.mark.parametrize("use_separable", [False, True])
+def test_octave_convolutions(use_separable):
+    compare(fill(octave(use_separable)))
+
+
+@pytest.mark.parametrize("kind", ["quantized_relu", "quantized_bits"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_adaptive_activation(kind, per_channel, tmp_path):
+    from layer_cells import qkeras
+
+    layer = qkeras.QAdaptiveActivation(
+        kind, 6, quantization_delay=1, ema_freeze_delay=100, ema_decay=0.5, per_channel=per_channel, name="cell"
+    )
+    model = fill(chain((4, 4, 2), conv("conv"), layer))
+    for _ in range(3):
+        model(inputs(model), training=True)
+    compare(model)
+
+
+def test_several_inputs_and_outputs():
+    model = fill(two_ends())
+    graph = load(model)
+    assert [i.tensor for i in graph.inputs] == ["q_left", "q_right"]
+    assert [o.tensor for o in graph.outputs] == ["second", "first"]
+    rng = np.random.default_rng(2)
+    left, right = rng.normal(0, 1, (50, 5)).astype(np.float32), rng.normal(0, 1, (50, 3, 2)).astype(np.float32)
+    trace = Simulator(graph).trace({"q_left": left, "q_right": right})
+    for name, value in keras_outputs(model, {"left": left, "right": right}).items():
+        if name in trace:
+            codes, off = codes_of(value, graph[name])
+            assert off < 1e-3
+            assert np.array_equal(codes, trace[name])
 
 
 def test_noise_in_keras_own_weights_is_small_enough_to_compare():

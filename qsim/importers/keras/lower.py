@@ -58,11 +58,9 @@ def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "q
     b = GraphBuilder(model.name, profile)
     ctx = Context(model, b)
     formats = _formats(model, input_format)
-    values: dict[str, list[Value]] = {}
+    by_name = {node.name: node for node in model.nodes}
+    values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
     for node in model.nodes:
-        if node.class_name == "InputLayer":
-            values[node.name] = [_input(ctx, node, formats.get(node.name))]
-            continue
         if node.name in values:
             continue
         inputs = [values[name][index] for name, index in node.inputs]

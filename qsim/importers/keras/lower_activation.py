@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -127,7 +128,29 @@ def _softmax_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, inputs[0], "softmax")
 
 
+def _adaptive_activation(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """QKeras' running averages have settled the integer bits, one number or one per channel; only the live layer knows
+    them (a saved file restores the averages but not the bits that the first call uses)."""
+    source = node.config.get("activation")
+    if not isinstance(source, Mapping):
+        raise UnsupportedError(
+            "its integer bits follow from running averages, and a saved file does not hold the ones in use",
+            way_out="load the model in memory, or replace the layer by a QActivation with those bits",
+        )
+    config = dict(source["config"])
+    bits = np.atleast_1d(config.pop("integer")).tolist()
+    rules = []
+    for integer in bits:
+        twin = quantizer({"class_name": source["class_name"], "config": {**config, "integer": int(integer)}})
+        assert twin is not None
+        rules.append(twin.rule())
+    if len(set(bits)) == 1:
+        return ctx.quantize(inputs[0], rules[0], node)
+    return ctx.quantize_channels(inputs[0], rules, node)
+
+
 LAYERS: Registry = {
+    "QAdaptiveActivation": _adaptive_activation,
     "ReLU": _relu_layer,
     "LeakyReLU": _leaky_relu_layer,
     "Softmax": _softmax_layer,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import ModelError, UnsupportedError
-from qsim.importers.keras.lower_quantize import apply_rule, on_grid, quantization
+from qsim.importers.keras.lower_quantize import apply_channel_rules, apply_rule, on_grid, quantization
 from qsim.importers.keras.lower_value import Value, distinct, is_dyadic
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir.ops import Op
@@ -76,6 +76,10 @@ class Context:
     def quantize(self, value: Value, rule: Rule, node: LayerNode, name: str | None = None) -> Value:
         """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given."""
         return apply_rule(self.b, value, rule, node.name, name or node.name)
+
+    def quantize_channels(self, value: Value, rules: Sequence[Rule], node: LayerNode) -> Value:
+        """As ``quantize`` with one uniform rule per channel; all have the same codes."""
+        return apply_channel_rules(self.b, value, rules, node.name, node.name)
 
     def quantizer(self, node: LayerNode, key: str) -> Quantizer | None:
         """The twin of the quantizer in ``node.config[key]``."""

@@ -5,6 +5,7 @@ Everything here is exact on the proven range of the tensor; what cannot be is re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -62,6 +63,31 @@ def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str)
             return _steps(b, value, rule, layer, name)
         case Function():
             return _function(b, value, rule, layer, name)
+
+
+def apply_channel_rules(b: GraphBuilder, value: Value, rules: Sequence[Rule], layer: str, name: str) -> Value:
+    """One uniform rule per channel (last axis), with the same codes but different steps."""
+    uniform = [rule for rule in rules if isinstance(rule, Uniform)]
+    if len(uniform) != len(rules) or len({(rule.low, rule.high, rule.rounding) for rule in uniform}) != 1:
+        raise UnsupportedError(
+            "its channels' quantizers differ in more than their integer bits, or have a slope",
+            layer=layer,
+            way_out="use per_channel=False",
+        )
+    if value.clamped:
+        value = on_grid(b, value, layer)
+    steps = fractions([rule.step for rule in uniform])
+    codes = uniform[0].low, uniform[0].high
+    factor, addend = np.asarray(value.scale / steps), np.asarray(value.offset / steps)
+    made = affine_op(b, value, factor, addend, codes, uniform[0].rounding, layer)
+    if made is None:
+        raise UnsupportedError(
+            "its rescale per channel has no exact integer form", layer=layer, way_out="use per_channel=False"
+        )
+    scale = tuple(rule.scale[0] for rule in uniform)
+    quantized = _rule_quantization(value, scale, layer)
+    tensor = b.add(made[0], [value.tensor], name, layer=layer, quantization=quantized, **made[1])
+    return _result(value, tensor, layer, scale)
 
 
 def code_limits(value: Value, rule: Uniform | Leaky | Steps) -> tuple[int, int]:
