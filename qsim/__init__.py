@@ -8,11 +8,12 @@ __version__ = "0.1.0"
 # packages are loaded, so that `qsim.emit(...)` and `qsim.verify(...)` are calls. Submodules stay importable by
 # `from qsim.emit.common import ...`.
 from qsim.emit import emit  # isort: skip
+from qsim.debug.diff import diff
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 from qsim.verify import verify
 
-__all__ = ["Graph", "Simulator", "__version__", "emit", "load", "verify"]
+__all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "load", "verify"]
 
 
 def __getattr__(name: str) -> object:

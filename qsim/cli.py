@@ -16,7 +16,9 @@ import click
 
 import qsim
 from qsim import cli_view as view
+from qsim.cli_debug import COMMANDS, show_health, write_worst_case
 from qsim.cli_files import check_writable, read_arrays, write_arrays
+from qsim.cli_options import model_options
 from qsim.debug.figures import figures
 from qsim.debug.report import Content, html
 from qsim.emit import TARGETS, emit, files
@@ -41,22 +43,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def cli(debug: bool) -> None:
     """Run quantized neural networks bit for bit as hardware will, and emit C, HLS C++ and SystemVerilog that are built,
     run and compared: the same integers in every element of every layer."""
-
-
-def model_options(command: Command) -> Command:
-    """MODEL and what its import may need."""
-    for decorate in (
-        click.option("--profile", metavar="NAME", help="Numeric profile (qkeras, tflm, litert-ref, ...)."),
-        click.option(
-            "--input-format",
-            metavar="FORMAT",
-            help="Format of an input that the model does not quantize: 'fixed<8,1>', 'ufixed<4,0>', int8, uint8.",
-        ),
-        click.option("--weights", metavar="FILE", help="The weights (.h5) of a model given as .json."),
-        click.argument("model"),
-    ):
-        command = decorate(command)
-    return command
 
 
 def target_option(command: Command) -> Command:
@@ -167,6 +153,7 @@ def compile_command(
 @click.option("--input", "input_file", required=True, metavar="FILE", help="Samples (.npy, .npz), batch first.")
 @click.option("-o", "--out", metavar="FILE", help="Write the results there (.npy, .npz) and print only their shape.")
 @click.option("--codes", is_flag=True, help="Integer codes in and out; default: real values in and out.")
+@click.option("--sanitize", is_flag=True, help="Show what saturates, wraps, ties, underflows or is never used.")
 def run(
     model: str,
     weights: str | None,
@@ -175,6 +162,7 @@ def run(
     input_file: str,
     out: str | None,
     codes: bool,
+    sanitize: bool,
 ) -> int:
     """Run MODEL on samples, bit for bit as the targets will."""
     graph = _load(model, weights, input_format, profile)
@@ -188,6 +176,8 @@ def run(
         click.echo(line)
     if target:
         click.echo(f"written to {target}")
+    if sanitize:
+        show_health(graph, arrays, codes=codes)
     return 0
 
 
@@ -195,11 +185,29 @@ def run(
 @model_options
 @click.option("--text", is_flag=True, help="Print the integer graph, every operation with its attributes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the integer graph as JSON, weights included.")
+@click.option("--input", "input_file", metavar="FILE", help="Samples: show how they use each tensor's format.")
+@click.option("--worst-case", metavar="TENSOR", help="Accumulator whose greatest value's input goes to -o.")
+@click.option("-o", "--out", metavar="FILE", help="The .npy file for --worst-case.")
 def inspect(
-    model: str, weights: str | None, input_format: str | None, profile: str | None, text: bool, as_json: bool
+    model: str,
+    weights: str | None,
+    input_format: str | None,
+    profile: str | None,
+    text: bool,
+    as_json: bool,
+    input_file: str | None,
+    worst_case: str | None,
+    out: str | None,
 ) -> int:
     """Show what MODEL becomes: layers, integer formats, accumulators, proven ranges."""
+    if bool(worst_case) != bool(out):
+        raise UsageError("--worst-case TENSOR and -o FILE.npy go together")
     graph = _load(model, weights, input_format, profile)
+    if worst_case and out:
+        return write_worst_case(graph, worst_case, out)
+    if input_file:
+        show_health(graph, read_arrays(input_file))
+        return 0
     if as_json:
         click.echo(to_json(graph))
     elif text:
@@ -222,6 +230,10 @@ def doctor(model: str, weights: str | None, input_format: str | None, profile: s
     rows = [(f.subject, view.mark(f.level == "ok", f.level), f.text) for f in findings]
     view.table(f"Examination of {model}", ("what", "state", ""), rows)
     return 1 if any(f.level == "unsupported" for f in findings) else 0
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

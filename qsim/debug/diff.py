@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class FirstDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Diff:
-    """The result of ``qsim.diff``."""
+    """The result of ``qsim.diff``. trace: the simulator's codes of every tensor; observed: the other side's."""
 
     graph: Graph
     against: str
@@ -60,6 +60,8 @@ class Diff:
     tensors: tuple[TensorDiff, ...]
     first: FirstDifference | None
     unobserved: tuple[str, ...]
+    trace: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)
+    observed: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -143,6 +145,8 @@ def compare_observed(graph: Graph, inputs: Mapping[str, Array], observed: Mappin
         tensors=tuple(rows),
         first=result,
         unobserved=tuple(name for name in graph.tensors if name not in observed),
+        trace=trace,
+        observed={name: seen.codes for name, seen in observed.items()},
     )
 
 

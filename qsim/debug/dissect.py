@@ -160,7 +160,9 @@ def _requantize(op: o.Requantize, x: int, at: Index, shape: Index) -> list[str]:
     exact = (x * m + a) * scale
     formula = f"({x} * {m} + {a})" if a else f"{x} * {m}" if m != 1 else f"{x}"
     exponent = -s if r.scheme in (Scheme.PLAIN, Scheme.FLOAT32) else -31 - s
-    lines.append(f"{formula} * 2^{exponent} = {_fraction(exact)} before rounding ({r.scheme.value}, {r.rounding.value})")
+    lines.append(
+        f"{formula} * 2^{exponent} = {_fraction(exact)} before rounding ({r.scheme.value}, {r.rounding.value})"
+    )
     lines.append(
         f"rounded{f', plus zero point {op.zero_point}' if op.zero_point else ''}, then {op.overflow.value} to "
         f"[{op.low}, {op.high}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from qsim.debug.observations import read_dump
 from qsim.emit import TARGETS, emit
 from qsim.errors import ToolMissingError, UsageError
-from qsim.ir import Graph
+from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.verify import run_target
@@ -55,10 +56,58 @@ def emitted_target(folder: Path) -> str | None:
 
 
 def _other_graph(graph: Graph, inputs: Mapping[str, Array], other: Graph) -> dict[str, Array]:
+    """The other graph's tensors on the same real inputs: codes where both give them the same meaning, else real
+    values."""
     names = [entry.tensor for entry in other.inputs]
     if len(names) != len(inputs):
         raise UsageError(f"the other graph has {len(names)} inputs, this one {len(inputs)}")
-    return Simulator(other).trace_codes(dict(zip(names, inputs.values(), strict=True)))
+    simulator = Simulator(other)
+    given: dict[str, Array] = {}
+    for name, (own, codes) in zip(names, inputs.items(), strict=True):
+        if other[name].shape != graph[own].shape:
+            raise UsageError(f"input {name!r} of the other graph has shape {other[name].shape}, not {graph[own].shape}")
+        given[name] = codes if _same_meaning(graph[own], other[name]) else graph[own].quantization.real(codes)
+    if any(given[name].dtype.kind == "f" for name in names):
+        reals = {name: a if a.dtype.kind == "f" else other[name].quantization.real(a) for name, a in given.items()}
+        given = simulator.quantize(reals)
+    trace = simulator.trace_codes(given)
+    # The inputs are what was given, not what the other side computed; requantizing them may lose bits.
+    return {
+        name: codes
+        if name not in graph.tensors or _same_meaning(graph[name], other[name])
+        else other[name].quantization.real(codes)
+        for name, codes in trace.items()
+        if name not in names
+    }
+
+
+def _same_meaning(a: Tensor, b: Tensor) -> bool:
+    return a.quantization == b.quantization
+
+
+def live_keras(path: str | Path, weights: str | Path | None = None) -> Any:
+    """The Keras model of a file, as Keras loads it with qkeras' layers known.
+
+    Raises ToolMissingError without TensorFlow or qkeras, UsageError where Keras refuses the file.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages are not ours
+    try:
+        import keras
+        import qkeras  # noqa: F401  registers its layers
+        from qkeras.utils import _add_supported_quantized_objects
+    except ImportError as error:
+        raise ToolMissingError('running the model in Keras needs it: pip install "qsim[keras]"') from error
+    custom: dict[str, Any] = {}
+    _add_supported_quantized_objects(custom)
+    try:
+        if weights is None:
+            return keras.models.load_model(path, compile=False, custom_objects=custom)
+        model = keras.models.model_from_json(Path(path).read_text(encoding="utf-8"), custom_objects=custom)
+        model.load_weights(weights)
+        return model
+    except Exception as error:  # Keras raises whatever a layer's constructor raises
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"Keras does not load {Path(path).name}: {reason}") from error
 
 
 def _keras(graph: Graph, inputs: Mapping[str, Array], model: Any) -> dict[str, Array]:

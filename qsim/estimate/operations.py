@@ -26,9 +26,14 @@ _ACTIVATIONS = ("QActivation", "QAdaptiveActivation")
 _KERNELS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer", "recurrent_quantizer")
 
 PICOJOULE = {"add_bit": 0.1 / 32, "mult_bit2": 3.1 / 1024, "fmult": 3.7, "sram_bit": 10.0 / 64}
-"""Energy in 45 nm at 0.9 V (M. Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9): integer add 0.1 pJ
-at 32 bits, multiply 3.1 pJ at 32 by 32, float32 multiply 3.7 pJ, 64 bits from an 8 KiB SRAM 10 pJ. Scaled linearly in
-the width for additions, shifts and multiplexers and in the product of widths for multiplications."""
+"""See ``ENERGY_SOURCE``."""
+
+ENERGY_SOURCE = (
+    'in 45 nm at 0.9 V after M. Horowitz, "Computing\'s energy problem", ISSCC 2014, figure 1.1.9: integer add 0.1 pJ '
+    "at 32 bits, multiply 3.1 pJ at 32 by 32, float32 multiply 3.7 pJ, 64 bits from an 8 KiB SRAM 10 pJ; scaled "
+    "linearly in the width for additions, shifts and multiplexers and in the product of widths for multiplications."
+)
+"""Where the figures come from and how they are scaled."""
 
 
 def create_activation_cache(model: Any) -> dict[str, QuantMode]:

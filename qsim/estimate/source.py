@@ -34,30 +34,32 @@ class Source:
         return found
 
 
-def as_source(model: Any, input_format: Any = None) -> Source:
+def as_source(model: Any, input_format: Any = None, *, weights: Any = None, profile: str | None = None) -> Source:
     """A Graph, a Source, a path of a model file, or a Keras model in memory.
 
-    input_format: as for ``qsim.load``; a Keras model that needs one and is given none gets qkeras' own assumption.
+    input_format, weights, profile: as for ``qsim.load``; a Keras model that needs an input format
+    and is given none gets qkeras' own assumption.
     """
     if isinstance(model, Source):
         return model
     if isinstance(model, Graph):
         return Source(graph=model)
-    described = _describe(model)
+    described = _describe(model, weights)
     if described is None:
-        return Source(graph=load(model))
+        return Source(graph=load(model, weights=weights, input_format=input_format, profile=profile))
     if input_format is None and _first_layer_takes_reals(described):
         input_format = QKERAS_INPUT
-    return Source(graph=load(model, input_format=input_format), nodes={n.layer: n for n in described.nodes})
+    graph = load(model, weights=weights, input_format=input_format, profile=profile)
+    return Source(graph=graph, nodes={n.layer: n for n in described.nodes})
 
 
-def _describe(model: Any) -> KerasModel | None:
+def _describe(model: Any, weights: Any = None) -> KerasModel | None:
     if isinstance(model, str | os.PathLike):
         if os.fspath(model).lower().endswith(".tflite"):
             return None
         from qsim.importers.keras.reader import read
 
-        return read(model)
+        return read(model, weights)
     from qsim.importers.keras.reader import from_memory
 
     return from_memory(model)

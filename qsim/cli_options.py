@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def model_options(command: Command) -> Command:
+    """MODEL and what its import may need."""
+    for decorate in (
+        click.option("--profile", metavar="NAME", help="Numeric profile (qkeras, tflm, litert-ref, ...)."),
+        click.option(
+            "--input-format",
+            metavar="FORMAT",
+            help="Format of an input that the model does not quantize: 'fixed<8,1>', 'ufixed<4,0>', int8, uint8.",
+        ),
+        click.option("--weights", metavar="FILE", help="The weights (.h5) of a model given as .json."),
+        click.argument("model"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def input_options(command: Command) -> Command:
+    """What a model is run on: a file, or drawn samples."""
+    for decorate in (
+        click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the drawn samples."),
+        click.option(
+            "--samples", type=click.IntRange(1), default=16, show_default=True, help="Samples without --input."
+        ),
+        click.option("--codes", is_flag=True, help="--input holds integer codes."),
+        click.option("--input", "input_file", metavar="FILE", help="Samples (.npy, .npz): real values, batch first."),
+    ):
+        command = decorate(command)
+    return command
+
+
+__all__ = ["Command", "input_options", "model_options"]
