@@ -472,6 +472,9 @@ def fill(model, seed=0):
             values = rng.uniform(0.2, 2.0, variable.shape)
         elif "gamma" in variable.path:
             values = rng.uniform(0.4, 1.6, variable.shape)
+        elif "beta" in variable.path:
+            # Where x equals the mean the result is beta itself: on a tie, float32's noise would decide.
+            values = np.where(values < 0, -1, 1) * np.maximum(np.abs(values), 0.3)
         else:
             values = np.where(rng.random(variable.shape) < 0.15, np.round(values * 8) / 8 + 1 / 64, values)
             values = np.where(rng.random(variable.shape) < 0.1, 0.0, values)

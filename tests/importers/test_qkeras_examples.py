@@ -17,8 +17,9 @@ from qsim.simulate import Simulator  # noqa: E402
 
 
 def run(name, narrow, count):
-    model = fill(EXAMPLES[name](narrow), seed=3)
+    model = fill(EXAMPLES[name](narrow), seed=4)
     graph = load(model, input_format="ufixed<8,0>")
+    assert not any("near a tie" in note for note in graph.notes), "this seed holds a weight that float32 cannot decide"
     rng = np.random.default_rng(5)
     x = rng.integers(0, 256, (count, *model.inputs[0].shape[1:])) / 256
     x[0] = 0

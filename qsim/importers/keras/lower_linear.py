@@ -52,8 +52,8 @@ def quantize(ctx: Context, node: LayerNode, name: str, twin: Quantizer, array: A
     weights = trained_ternary(node, name, twin, array) if isinstance(twin, TrainedTernary) else twin.weights(array)
     if weights.doubtful:
         ctx.b.note(
-            f"The automatic power-of-two scale of {name!r} in layer {node.name!r} lies so near a tie that float32 "
-            "may round it either way: freeze it (a fixed alpha) to be sure, or compare with qsim diff."
+            f"Quantizing {name!r} of layer {node.name!r} takes a float32 logarithm so near a tie that machines may round "
+            "it either way: compare with qsim diff, or move the weight (or freeze the automatic scale) to be sure."
         )
     return weights
 
