@@ -186,6 +186,7 @@ class CocotbBench:
                 "idle": idle,
                 "backpressure": backpressure,
                 "reset_mid_frame": reset_mid_frame,
+                "latency": self.made.schedule.latency,
                 "settle": 2 * self.made.schedule.latency + 200,
                 "timeout": 20 * self.made.schedule.latency + 1000,
                 "ports": [{"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports],
@@ -216,6 +217,13 @@ class CocotbBench:
             rough = read_traces(self.made, folder, shapes, frames, sections - 1)
         _compare_runs(free, rough, "the free-running and the interrupted cosimulation")
         for phase in results["phases"]:
+            for port in ports:
+                for beats in () if port.input else map(len, phase["outputs"][port.prefix]):
+                    if beats != port.size:
+                        raise QsimError(
+                            f"the {phase['name']} phase of the cosimulation: port {port.prefix} sends TLAST after {beats} "
+                            f"beats, not {port.size}"
+                        )
             outputs = {
                 p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input
             }
