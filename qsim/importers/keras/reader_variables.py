@@ -267,6 +267,53 @@ def _quantized_kernel(c: _Config) -> Store:
     return Store((), (("layer/", "layer", c.inner("layer", "layer")),))
 
 
+_PRE_QUANTIZED = ("softmax", "sigmoid", "tanh", "gelu")
+_POST_QUANTIZED = ("linear", "relu", "swish", "gelu")
+"""Activations that tfmot's QuantizeAwareActivation quantizes before and after itself."""
+
+
+def _range(name: str) -> tuple[Variable, Variable]:
+    return Variable(f"{name}_min", None, trainable=False), Variable(f"{name}_max", None, trainable=False)
+
+
+_STEP = Variable("optimizer_step", (), trainable=False)
+
+
+def _tfmot_input(c: _Config) -> Store:
+    """QuantizeLayer: the input's range, which the file names after the layer, and a step counter."""
+    low, high = (Variable(v.name, (), trainable=False, aliases=(rf".*_{v.name}",)) for v in (
+        Variable("min", ()), Variable("max", ())))  # fmt: skip
+    return Store((low, high, _STEP))
+
+
+def _tfmot_wrapper(c: _Config) -> Store:
+    """QuantizeWrapperV2: the wrapped layer's variables, a step counter, and ranges as its quantize_config says."""
+    quantize = as_dict(c.config.get("quantize_config"), f"quantize_config of layer {c.layer!r}")
+    inside = as_dict(quantize.get("config"), f"quantize_config of layer {c.layer!r}")
+    own = [_STEP]
+    for attribute in inside.get("weight_attrs") or ():
+        own += _range(str(attribute))
+    if inside.get("activation_attrs"):
+        activation = tfmot_activation(as_dict(c.config.get("layer"), "a wrapped layer"))
+        own += _range("pre_activation") if activation in _PRE_QUANTIZED else ()
+        own += _range("post_activation") if activation in _POST_QUANTIZED else ()
+    if inside.get("quantize_output"):
+        own += _range("output")
+    return Store(tuple(own), (("layer/", "layer", c.inner("layer", "layer")),))
+
+
+def tfmot_activation(layer: dict[str, Any]) -> str:
+    """The name of a wrapped layer's activation ('linear' where it has none), out of tfmot's QuantizeAwareActivation."""
+    found: Any = as_dict(layer.get("config"), "a wrapped layer").get("activation")
+    while isinstance(found, dict):
+        inside = found.get("config")
+        if isinstance(inside, dict) and inside.get("activation") is not None:
+            found = inside["activation"]
+        else:
+            found = found.get("class_name") if not isinstance(inside, str) else inside
+    return "linear" if found is None else short_name(str(found))
+
+
 def _embedding(c: _Config) -> Store:
     return Store((Variable("embeddings", (c.size("input_dim"), c.size("output_dim"))),))
 
@@ -339,6 +386,8 @@ _RULES: dict[str, Callable[[_Config], Store]] = {
     **dict.fromkeys(("Bidirectional", "QBidirectional"), _bidirectional),
     "TimeDistributed": _time_distributed,
     "QuantizedKernel": _quantized_kernel,
+    "QuantizeLayer": _tfmot_input,
+    "QuantizeWrapperV2": _tfmot_wrapper,
     "Embedding": _embedding,
     "EinsumDense": _einsum,
     "RMSNormalization": _rms_norm,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsim.errors import ModelError
+from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.reader_hdf5 import Array, Dataset, Group
 from qsim.importers.keras.reader_spec import LayerSpec, ModelSpec
 from qsim.importers.keras.reader_variables import Shape, Store, Variable, layout
@@ -69,6 +69,12 @@ def read_tree(model: ModelSpec, root: Group, where: str, prefix: str = "") -> We
         taken.append(name)
         group = layers.group(name) if layers else None
         path = prefix + layer.name
+        if layer.class_name == "QuantizeWrapperV2":
+            raise UnsupportedError(
+                f"{where} holds the variables of tfmot's QuantizeWrapperV2 without their names, some of them twice",
+                layer=path,
+                way_out="save the model as HDF5 instead (model.save('model.h5')), or give the model in memory",
+            )
         if layer.nested:
             found.update(_nested_tree(layer.nested, group, where, path))
         elif (store := store_of(layer, path)) is not None:

@@ -23,7 +23,7 @@ LOWERINGS: Mapping[str, Lower] = {
     **lower_activation.LOWERINGS,
     **lower_shape.LOWERINGS,
 }
-"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model (``_import``)."""
+"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model (``import_model``)."""
 
 CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
 
@@ -74,7 +74,7 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
             "these layers",
         )
     try:
-        return _import(model, engine)
+        return import_model(model, engine)
     except GraphError as error:
         raise ModelError(f"the model does not hold together: {error}") from error
 
@@ -172,7 +172,8 @@ def _lower(low: Lowering, op: Operator) -> None:
         raise ModelError(f"{low.where(op)} does not hold together: {str(error).rstrip('.')}.") from error
 
 
-def _import(model: TfliteModel, profile: Profile) -> Graph:
+def import_model(model: TfliteModel, profile: Profile) -> Graph:
+    """The graph of a checked model. Raises UnsupportedError, ModelError, GraphError."""
     low = Lowering(model, profile, GraphBuilder(model.name, profile.name))
     ends = {op.index for op in model.operators if _is_end(model, op)}
     for i in model.inputs:
