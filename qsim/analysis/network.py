@@ -20,6 +20,9 @@ from qsim.numerics import IntFormat
 MAC_DELAY, POOL_DELAY = 3, 2
 """Cycles from the last step of a walk to its result in the queue (qsim_mac.sv, qsim_pool.sv)."""
 
+SOFTMAX_INVERSION = 9
+"""Cycles of the reciprocal in qsim_softmax.sv."""
+
 REQUANTIZE_STAGES, DIVIDE_STAGES, LOOKUP_STAGES, MUL_STAGES = 2, 3, 1, 1
 
 
@@ -296,11 +299,16 @@ def _threshold(b: s.Builder, op: o.Threshold) -> str:
 
 
 def _softmax(b: s.Builder, op: o.Softmax) -> str:
-    raise UnsupportedError(
-        "the RTL target has no integer softmax",
+    out = b.graph[op.output]
+    kernel = s.SoftmaxRows(
+        name=out.name,
         layer=op.layer,
-        way_out="take the logits as the output (the softmax is then applied at the boundary), or use target c",
+        inputs=(_stream(b, op),),
+        op=op,
+        length=out.shape[-1],
+        inversion=SOFTMAX_INVERSION,
     )
+    return b.add(kernel, out.format, out.size)
 
 
 def _pad(b: s.Builder, op: o.Pad) -> str:

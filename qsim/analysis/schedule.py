@@ -58,6 +58,10 @@ def program(kernel: s.Kernel) -> Sequence[tuple[tuple[int, ...], bool]]:
         case s.Reduction() | s.ArgMaximum():
             early, late = ((0,), False), ((0,), True)
             return [early] * ((kernel.reduced - 1) * kernel.inner) + [late] * kernel.inner
+        case s.SoftmaxRows():
+            idle = ((), False)
+            summing = [idle] * (2 * kernel.length + kernel.inversion)
+            return [((0,), False)] * kernel.length + summing + [idle, idle, ((), True)] * kernel.length
         case s.Repeat():
             return [((0,), True)] * kernel.inner + [((), True)] * ((kernel.times - 1) * kernel.inner)
         case s.Join():

@@ -129,6 +129,15 @@ class ArgMaximum(Kernel):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoftmaxRows(Kernel):
+    """TFLite's integer softmax over rows of ``length`` codes: ``inversion`` cycles go into the sum's reciprocal."""
+
+    op: o.Softmax
+    length: int
+    inversion: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Repeat(Kernel):
     """Each run of ``inner`` elements sent ``times`` times."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from qsim.analysis import streaming as s
 from qsim.emit.rtl_rescale import requantize
+from qsim.emit.rtl_softmax import MAX_ROW, exponentials
 from qsim.emit.rtl_text import Memory, flag, number, pack, signed_width, string, wide
 from qsim.errors import UnsupportedError
 from qsim.ir import Graph
@@ -437,10 +438,34 @@ def _lookup(kernel: s.Pointwise, op: o.Lookup, ctx: Context) -> Instance:
     )
 
 
+def _softmax(kernel: s.SoftmaxRows, ctx: Context) -> Instance:
+    x, y = ctx.format(kernel.inputs[0]), ctx.format(kernel.name)
+    low, high = ctx.graph[kernel.op.inputs[0]].range
+    table = exponentials(kernel.op, high - low, kernel.layer)
+    if kernel.length > MAX_ROW:
+        raise UnsupportedError(
+            f"a softmax over {kernel.length} classes overflows TFLite's sum, which holds {MAX_ROW}", layer=kernel.layer
+        )
+    return Instance(
+        module="qsim_softmax",
+        parameters=(
+            ("WIDTH", number(x.width)),
+            ("SIGNED", flag(x.signed)),
+            ("LENGTH", number(kernel.length)),
+            ("ENTRIES", number(len(table))),
+            ("OUT_WIDTH", number(y.width)),
+            ("LOW", wide(128, y.low, True)),
+            ("HIGH", wide(128, y.high, True)),
+        ),
+        memories=(("TABLE", Memory(31, table)),),
+    )
+
+
 _KERNELS: dict[type[s.Kernel], Callable[[Any, Context], Instance]] = {
     s.Window: _window,
     s.Reduction: _reduction,
     s.ArgMaximum: _argmaximum,
+    s.SoftmaxRows: _softmax,
     s.Repeat: _repeat,
     s.ConstantSource: _constant,
     s.Mask: _mask,

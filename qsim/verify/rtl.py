@@ -221,8 +221,8 @@ class CocotbBench:
                 for beats in () if port.input else map(len, phase["outputs"][port.prefix]):
                     if beats != port.size:
                         raise QsimError(
-                            f"the {phase['name']} phase of the cosimulation: port {port.prefix} sends TLAST after {beats} "
-                            f"beats, not {port.size}"
+                            f"the {phase['name']} phase of the cosimulation: port {port.prefix} sends TLAST after "
+                            f"{beats} beats, not {port.size}"
                         )
             outputs = {
                 p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input

@@ -34,14 +34,11 @@ module qsim_rescale #(
     assign wide    = R_WIDTH'(product_q);
     assign rest    = right_q;
   end else if (SCHEME == "SRDHM") begin : g_srdhm
-    logic signed [31:0] shifted;
-    logic signed [63:0] full, nudged, high;
+    logic signed [31:0] shifted, high;
     logic unused;
     assign shifted = shift[S_WIDTH-1] ? 32'(x) << -shift : 32'(x);
-    assign full    = 64'(shifted) * 64'(multiplier);
-    assign nudged  = full + (full[63] ? 64'sd1 - 64'sd1073741824 : 64'sd1073741824);
-    assign high    = nudged[63] ? -(-nudged >>> 31) : nudged >>> 31;
-    assign product = (high > 64'sd2147483647) ? P_WIDTH'(64'sd2147483647) : P_WIDTH'(high);
+    qsim_srdhm doubling (.a(shifted), .b(32'(multiplier)), .high(high));
+    assign product = P_WIDTH'(high);
     assign right   = shift[S_WIDTH-1] ? '0 : (S_WIDTH + 1)'(shift);
     assign wide    = R_WIDTH'(product_q);
     assign rest    = right_q;
