@@ -25,7 +25,7 @@ def apply(affine, x: int, low: int, high: int, rounding: Rounding) -> int:
 
 
 def draw(rng: random.Random):
-    """A factor and addend of every kind: tame and odd fractions, floats as batch normalization makes them, negatives."""
+    """A factor and addend of every kind: tame and odd fractions, floats as normalizations make them, negatives."""
     kind = rng.randrange(4)
     if kind == 0:
         factor = Fraction(rng.randint(1, 60), rng.randint(1, 400))

@@ -40,6 +40,8 @@ def compared(graph: Graph, values: dict, trace: dict, by: str, *, off_grid: floa
     for name, value in values.items():
         if name not in trace or value.shape != trace[name].shape:
             continue
+        if max(map(abs, graph[name].range)) >= 1 << 53:
+            continue  # float64 cannot say what these codes should be
         codes, off = codes_of(value, graph[name])
         assert off < off_grid, f"{name}: {by}'s values lie off the tensor's grid by {off} codes"
         wrong = codes != trace[name]
@@ -58,6 +60,9 @@ def noisy_layers(model) -> set[str]:
     what the quantizer says."""
     found = set()
     for layer in model.layers:
+        function = getattr(layer, "activation", None)
+        if getattr(function, "use_real_tanh", False) or getattr(function, "use_real_sigmoid", False):
+            found.add(layer.name)  # TensorFlow's float32 tanh and sigmoid are an ulp or two off
         for role, variable in (("kernel", "kernel"), ("depthwise", "depthwise_kernel"), ("bias", "bias")):
             quantizer = getattr(layer, f"{role}_quantizer_internal", None)
             array = getattr(layer, variable, getattr(layer, "kernel", None))

@@ -44,9 +44,14 @@ def constant(quantizer, variable):
     if type(quantizer).__module__.startswith("qsim."):
         return quantized
     alpha = getattr(quantizer, "alpha", None)
-    if alpha is None:
+    if alpha is None and type(quantizer).__name__ in ("quantized_po2", "quantized_relu_po2"):
+        return np.sign(quantized) * 2.0 ** np.rint(np.log2(np.abs(quantized)))
+    if alpha is None and type(quantizer).__name__ != "quantized_linear":
         return quantized
     # The straight-through sum x + (q - x) is off by an ulp for scales that are no powers of two: round to the grid.
+    if type(quantizer).__name__ == "quantized_linear":
+        step = np.asarray(quantizer.quantization_scale, dtype=np.float64) / 2
+        return np.rint(quantized / step) * step
     step = np.asarray(quantizer.scale, dtype=np.float64)
     if hasattr(quantizer, "integer") and quantizer.bits - quantizer.keep_negative > 0:
         step = step * 2.0 ** (quantizer.integer - (quantizer.bits - quantizer.keep_negative))
@@ -119,7 +124,57 @@ def ternary(q, x):
     return fixed_scale(q) * np.where(np.abs(x) >= threshold, np.sign(x), 0.0)
 
 
+def quantized_linear(q, x):
+    step = 2.0 ** (float(q.integer) - q.bits + q.keep_negative) * fixed_scale(q)
+    if q.bits == 1 and q.keep_negative:
+        return np.where(x >= 0, 0.5, -0.5) * step
+    top = 2.0 ** (q.bits - q.keep_negative)
+    return step * np.rint(np.clip(x / step, q.keep_negative * (-top + q.symmetric), top - 1))
+
+
+def quantized_tanh(q, x):
+    m = 2.0 ** (q.bits - 1)
+    p = np.tanh(x) if q.use_real_tanh else np.clip(x, -1, 1)
+    return np.clip(np.rint(p * m) / m, -1 + q.symmetric / m, 1 - 1 / m)
+
+
+def quantized_sigmoid(q, x):
+    m = 2.0**q.bits
+    p = 1 / (1 + np.exp(-x)) if q.use_real_sigmoid else np.clip(x / 2 + 0.5, 0, 1)
+    return np.clip(np.rint(p * m) / m, q.symmetric / m, 1 - 1 / m)
+
+
+def quantized_hswish(q, x):
+    return quantized_bits(q, x * np.clip(x + q.relu_shift, 0, q.relu_upper_bound) / q.relu_upper_bound)
+
+
+def power(q, a):
+    limited = a if q.max_value is None else np.minimum(a, q.max_value)
+    exponent = np.rint(np.log2(np.maximum(limited, 1e-7)))
+    return 2.0 ** np.where(a < np.float32(1e-7), q._min_exp, np.clip(exponent, q._min_exp, q._max_exp))
+
+
+def quantized_po2(q, x):
+    return np.where(x >= 0, 1, -1) * power(q, np.abs(x))
+
+
+def quantized_relu_po2(q, x):
+    positive = power(q, np.maximum(x, 0))
+    return np.where(x < 0, -power(q, np.maximum(-x, 0) * q.negative_slope), positive) if q.negative_slope else positive
+
+
 ACTIVATIONS = {
+    "quantized_linear": quantized_linear,
+    "quantized_tanh": quantized_tanh,
+    "quantized_sigmoid": quantized_sigmoid,
+    "quantized_hswish": quantized_hswish,
+    "quantized_po2": quantized_po2,
+    "quantized_relu_po2": quantized_relu_po2,
+    "stochastic_ternary": lambda q, x: ternary(q, x),
+    "stochastic_binary": lambda q, x: np.where(x >= 0, 1.0, -1.0) * fixed_scale(q),
+    "hard_tanh": lambda f, x: np.clip(x, -1, 1),
+    "smooth_sigmoid": lambda f, x: np.clip(0.1875 * x + 0.5, 0, 1),
+    "binary_tanh": lambda f, x: 2 * np.rint(np.clip(x / 2 + 0.5, 0, 1)) - 1,
     "linear": lambda f, x: x,
     "relu": lambda f, x: np.maximum(x, 0),
     "softmax": lambda f, x: np.asarray(tf.nn.softmax(tf.constant(x))),
@@ -228,6 +283,68 @@ def average(layer, x):
     return total / count
 
 
+def conv1d(layer, x):
+    kernel = constant(_quantizer(layer, "kernel"), layer.kernel)
+    padding = layer.padding.upper()
+    y = tf.nn.conv2d(x[:, None], kernel[None], (1, *layer.strides), padding, dilations=(1, *layer.dilation_rate))
+    return _finish(layer, np.asarray(y)[:, 0])
+
+
+def separable_conv2d(layer, x):
+    depthwise = constant(_quantizer(layer, "depthwise"), layer.depthwise_kernel)
+    pointwise = constant(_quantizer(layer, "pointwise"), layer.pointwise_kernel)
+    parts = [
+        np.asarray(tf.nn.conv2d(x[..., c : c + 1], depthwise[:, :, c : c + 1], layer.strides, layer.padding.upper()))
+        for c in range(x.shape[-1])
+    ]
+    return _finish(layer, np.asarray(tf.nn.conv2d(np.concatenate(parts, axis=-1), pointwise, 1, "VALID")))
+
+
+def conv2d_transpose(layer, x):
+    kernel = constant(_quantizer(layer, "kernel"), layer.kernel)
+    shape = (len(x), *layer.output.shape[1:])
+    y = tf.nn.conv2d_transpose(x, kernel, shape, layer.strides, layer.padding.upper())
+    return _finish(layer, np.asarray(y))
+
+
+def row(layer, x, pool):
+    """A 1-D pooling layer through a 2-D one on height-one images."""
+    size, stride = (1, layer.pool_size[0]), (1, layer.strides[0])
+    return pool(x[:, None], size, stride, layer.padding.upper())[:, 0]
+
+
+def max_pooling1d(layer, x):
+    return row(layer, x, lambda *a: np.asarray(tf.nn.max_pool2d(*a)))
+
+
+def average_pooling1d(layer, x):
+    def pool(image, size, stride, padding):
+        ones = np.ones((*size, 1, 1))
+        count = np.asarray(tf.nn.conv2d(np.ones((1, *image.shape[1:3], 1)), ones, stride, padding))
+        total = [np.asarray(tf.nn.conv2d(image[..., c : c + 1], ones, stride, padding)) for c in range(image.shape[-1])]
+        return np.concatenate(total, axis=-1) / count
+
+    return row(layer, x, pool)
+
+
+def q_batch_normalization(layer, x):
+    def value(name, variable):
+        return constant(getattr(layer, f"{name}_quantizer_internal"), variable)
+
+    inverse = value("gamma", layer.gamma) / np.sqrt(value("variance", layer.moving_variance) + layer.epsilon)
+    return x * inverse + (value("beta", layer.beta) - value("mean", layer.moving_mean) * inverse)
+
+
+def relu(layer, x):
+    low = np.where(x < 0, x * float(layer.negative_slope), x)
+    return low if layer.max_value is None else np.minimum(low, layer.max_value)
+
+
+def crop(layer, x):
+    (top, bottom), (left, right) = layer.cropping
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+
 RUN = {
     "QDense": dense,
     "QConv2D": conv2d,
@@ -246,4 +363,25 @@ RUN = {
     "BatchNormalization": batch_normalization,
     "Add": lambda layer, x: sum(x[1:], x[0]),
     "Concatenate": lambda layer, x: np.concatenate(x, axis=layer.axis),
+    "QConv1D": conv1d,
+    "QSeparableConv2D": separable_conv2d,
+    "QConv2DTranspose": conv2d_transpose,
+    "MaxPooling1D": max_pooling1d,
+    "AveragePooling1D": average_pooling1d,
+    "GlobalMaxPooling2D": lambda layer, x: x.max(axis=(1, 2), keepdims=layer.keepdims),
+    "GlobalMaxPooling1D": lambda layer, x: x.max(axis=1),
+    "GlobalAveragePooling1D": lambda layer, x: x.sum(axis=1) / x.shape[1],
+    "QBatchNormalization": q_batch_normalization,
+    "ReLU": relu,
+    "LeakyReLU": lambda layer, x: np.where(x < 0, x * float(np.float32(layer.negative_slope)), x),
+    "Cropping2D": crop,
+    "UpSampling2D": lambda layer, x: x.repeat(layer.size[0], axis=1).repeat(layer.size[1], axis=2),
+    "Permute": lambda layer, x: x.transpose(0, *layer.dims),
+    "Subtract": lambda layer, x: x[0] - x[1],
+    "Multiply": lambda layer, x: x[0] * x[1],
+    "Maximum": lambda layer, x: np.maximum(x[0], x[1]),
+    "Minimum": lambda layer, x: np.minimum(x[0], x[1]),
+    "Average": lambda layer, x: (x[0] + x[1]) / 2,
+    "SpatialDropout2D": lambda layer, x: x,
+    "GaussianNoise": lambda layer, x: x,
 }

@@ -251,6 +251,131 @@ class Maker:
         return x.astype(np.float32)
 
 
+class WideMaker(Maker):
+    """Draws from the whole layer set and all quantizers."""
+
+    def kernel(self):
+        if self.rng.random() < 0.6:
+            return super().kernel()
+        return self.pick(
+            [
+                lambda: qkeras.quantized_linear(self.bits(2), 0, alpha=self.pick([1.0, 0.5, "auto", "auto_po2"])),
+                lambda: qkeras.quantized_po2(4, self.pick([None, 1, 2])),
+                lambda: qkeras.quantized_relu_po2(4, 1, negative_slope=self.pick([0, 0.5])),
+                lambda: qkeras.stochastic_ternary(alpha="auto_po2"),
+                lambda: qkeras.stochastic_binary(alpha="auto_po2"),
+                lambda: qkeras.quantized_tanh(self.bits(2)),
+            ]
+        )()
+
+    def activation(self, *, uniform=False):
+        if uniform or self.rng.random() < 0.6:
+            return super().activation(uniform=uniform)
+        return self.pick(
+            [
+                lambda: qkeras.quantized_linear(self.bits(2), int(self.rng.integers(0, 3)), self.pick([0, 1])),
+                lambda: qkeras.quantized_tanh(self.bits(2), symmetric=self.pick([False, True])),
+                lambda: qkeras.quantized_tanh(self.bits(2), use_real_tanh=True),
+                lambda: qkeras.quantized_sigmoid(self.bits(2)),
+                lambda: qkeras.quantized_sigmoid(self.bits(2), use_real_sigmoid=True),
+                lambda: qkeras.quantized_po2(self.pick([3, 4])),
+                lambda: qkeras.quantized_relu_po2(self.pick([3, 4]), self.pick([None, 4]), self.pick([0, 0.25])),
+                lambda: qkeras.stochastic_ternary(alpha=1.0, threshold=0.4),
+                lambda: "hard_tanh",
+                lambda: "smooth_sigmoid",
+                lambda: "binary_tanh",
+            ]
+        )()
+
+    def act(self, x):
+        chosen = self.activation()
+        y = qkeras.QActivation(chosen)(x)
+        # The bare functions do not quantize: behind a normalization their values would keep all its bits.
+        return self.quantized(y) if chosen in ("hard_tanh", "smooth_sigmoid") else y
+
+    def image_block(self, x):
+        if self.rng.random() < 0.5:
+            return super().image_block(x)
+        y = self.pick([self.separable, self.transposed, self.merge, self.shape, self.leaky])(x)
+        if self.rng.random() < 0.2:
+            y = qkeras.QBatchNormalization(
+                beta_quantizer="quantized_bits(8,1,alpha=1)",
+                gamma_quantizer="quantized_bits(8,1,alpha=1)",
+                mean_quantizer="quantized_bits(8,1,alpha=1)",
+                variance_quantizer="quantized_bits(8,1,alpha=1)",
+            )(y)
+        return self.act(y)
+
+    def separable(self, x):
+        return qkeras.QSeparableConv2D(
+            int(self.rng.integers(1, 5)),
+            self.window(x),
+            padding=self.pick(["valid", "same"]),
+            depthwise_quantizer=qkeras.quantized_bits(self.bits(2, 6), 0, alpha=self.pick([1, "auto_po2"])),
+            pointwise_quantizer=self.kernel(),
+            bias_quantizer=self.bias(),
+        )(x)
+
+    def transposed(self, x):
+        if x.shape[1] > 12:
+            return self.conv(x)
+        kernel = self.pick([qkeras.quantized_bits(self.bits(2, 6), 0, alpha=1), qkeras.ternary(alpha=1)])
+        return qkeras.QConv2DTranspose(
+            int(self.rng.integers(1, 4)),
+            self.window(x),
+            strides=self.pick([(1, 1), (2, 2), (1, 2)]),
+            padding=self.pick(["valid", "same"]),
+            kernel_quantizer=kernel,
+            bias_quantizer=self.bias(),
+        )(x)
+
+    def merge(self, x):
+        a, b = self.quantized(self.same_conv(x)), self.quantized(x)
+        layers = keras.layers
+        layer = self.pick([layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum, layers.Average])
+        return layer()([a, b])
+
+    def quantized(self, x):
+        return qkeras.QActivation(qkeras.quantized_bits(self.bits(2), int(self.rng.integers(0, 3)), alpha=1))(x)
+
+    def shape(self, x):
+        layers = keras.layers
+        options = [layers.Permute((2, 1, 3)), layers.SpatialDropout2D(0.2), layers.GaussianNoise(0.1)]
+        if x.shape[1] <= 10:
+            options.append(layers.UpSampling2D(self.pick([(2, 1), (1, 2), (2, 2)])))
+        if min(x.shape[1:3]) > 2:
+            options.append(layers.Cropping2D(((1, 0), (0, 1))))
+        return self.pick(options)(x)
+
+    def leaky(self, x):
+        y = self.same_conv(x)
+        layers = keras.layers
+        return self.pick([layers.LeakyReLU(negative_slope=0.25), layers.ReLU(negative_slope=0.5), layers.ReLU(6.0)])(y)
+
+    def vector_block(self, x):
+        if len(x.shape) == 2 and x.shape[1] >= 6 and self.rng.random() < 0.4:
+            steps = int(self.pick([n for n in (2, 3, 4, 5) if x.shape[1] % n == 0] or [1]))
+            y = keras.layers.Reshape((steps, x.shape[1] // steps))(x)
+            y = qkeras.QConv1D(
+                int(self.rng.integers(1, 5)),
+                int(self.rng.integers(1, steps + 1)),
+                padding=self.pick(["valid", "same"]),
+                kernel_quantizer=self.kernel(),
+                bias_quantizer=self.bias(),
+            )(y)
+            layers = keras.layers
+            last = self.pick([layers.Flatten(), layers.GlobalMaxPooling1D(), layers.GlobalAveragePooling1D()])
+            return self.act(last(self.act(y)))
+        return super().vector_block(x)
+
+
+def wide_model(seed: int, count: int):
+    """(model, inputs) from the whole layer set."""
+    maker = WideMaker(seed)
+    model = maker.model()
+    return model, maker.inputs(model, count)
+
+
 def random_model(seed: int, count: int):
     """(model, inputs) for ``seed``."""
     maker = Maker(seed)

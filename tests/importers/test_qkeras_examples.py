@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("qkeras")
 
-from keras_compare import codes_of, keras_outputs  # noqa: E402
-from layer_cells import fill  # noqa: E402
-from qkeras_examples import EXAMPLES  # noqa: E402
+from keras_compare import codes_of, keras_outputs
+from layer_cells import fill
+from qkeras_examples import EXAMPLES
 
-from qsim.emit import emit  # noqa: E402
-from qsim.importers import load  # noqa: E402
-from qsim.simulate import Simulator  # noqa: E402
+from qsim.emit import emit
+from qsim.importers import load
+from qsim.simulate import Simulator
 
 
 def run(name, narrow, count):

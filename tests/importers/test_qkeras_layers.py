@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("qkeras")
 
-from keras_compare import codes_of, keras_outputs, noisy_layers  # noqa: E402
-from layer_cells import (  # noqa: E402
+from keras_compare import codes_of, keras_outputs, noisy_layers
+from layer_cells import (
     ACTIVATIONS,
     FOLDED_LAYERS,
     KERNEL_LAYERS,
@@ -25,9 +25,9 @@ from layer_cells import (  # noqa: E402
     two_ends,
 )
 
-from qsim.errors import UnsupportedError  # noqa: E402
-from qsim.importers import load  # noqa: E402
-from qsim.simulate import Simulator  # noqa: E402
+from qsim.errors import UnsupportedError
+from qsim.importers import load
+from qsim.simulate import Simulator
 
 
 def compare(model, *, ties=0.0, required=("cell",)):
@@ -100,7 +100,7 @@ def test_a_lstm_without_state_quantizer_widens_and_is_refused_when_too_wide():
     from layer_cells import qkeras, recurrent, sequence
 
     layer = recurrent(qkeras.QLSTM, state_quantizer=None, recurrent_activation="quantized_sigmoid(8)")
-    with pytest.raises(UnsupportedError, match="62 bits|takes"):
+    with pytest.raises(UnsupportedError, match=r"62 bits|takes"):
         load(fill(sequence(layer, 12)))
 
 

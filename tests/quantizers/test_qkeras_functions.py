@@ -37,14 +37,18 @@ def assert_codes(live, x, *, source=None, rtol=0.0):
     codes = np.array([rule.code(Fraction(float(v))) for v in x])
     assert rule.low <= codes.min() <= codes.max() <= rule.high
     close = np.abs(real - codes * scale) <= rtol + np.spacing(np.abs(x).astype(np.float32)) + 1e-7 * np.abs(real)
-    assert close.all(), f"{live_arguments(live)}: x={x[~close][0]!r} gives {real[~close][0]}, the twin {codes[~close][0] * scale}"
+    assert close.all(), (
+        f"{live_arguments(live)}: x={x[~close][0]!r} gives {real[~close][0]}, the twin {codes[~close][0] * scale}"
+    )
     if not rtol:
         assert np.array_equal(np.rint(real / scale), codes)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 5, 8])
 def test_quantized_linear(bits):
-    for integer, symmetric, keep_negative, alpha in itertools.product([0, 1, 2], [0, 1], [True, False], [None, 0.5, 2.0]):
+    for integer, symmetric, keep_negative, alpha in itertools.product(
+        [0, 1, 2], [0, 1], [True, False], [None, 0.5, 2.0]
+    ):
         live = qkeras.quantized_linear(bits, integer, symmetric, keep_negative=keep_negative, alpha=alpha)
         assert_codes(live, grid(bits + 3 - integer, 2.0**integer * 2.5))
 
@@ -101,7 +105,9 @@ def test_powers_of_two(bits, rounding, quadratic):
         if live._max_exp < live._min_exp or (bits == 5 and (quadratic or slope is not None)):
             continue
         powers = 2.0 ** np.arange(-20, 10)
-        x = np.unique(np.concatenate([grid(7, 12), powers, -powers, np.float32([1e-8, -1e-8, 9.9e-8])])).astype(np.float32)
+        x = np.unique(np.concatenate([grid(7, 12), powers, -powers, np.float32([1e-8, -1e-8, 9.9e-8])])).astype(
+            np.float32
+        )
         # On exact ties TensorFlow's vectorized and scalar logarithms differ from each other: Keras gives both codes.
         exponents = np.log2(np.maximum(np.abs(x), 1e-9))
         odd_powers = (np.abs(x) > 0) & (exponents == np.rint(exponents)) & (exponents % 2 == 1)

@@ -52,8 +52,8 @@ def quantize(ctx: Context, node: LayerNode, name: str, twin: Quantizer, array: A
     weights = trained_ternary(node, name, twin, array) if isinstance(twin, TrainedTernary) else twin.weights(array)
     if weights.doubtful:
         ctx.b.note(
-            f"Quantizing {name!r} of layer {node.name!r} takes a float32 logarithm so near a tie that machines may round "
-            "it either way: compare with qsim diff, or move the weight (or freeze the automatic scale) to be sure."
+            f"Quantizing {name!r} of layer {node.name!r} takes a float32 logarithm so near a tie that machines may "
+            "round it either way: compare with qsim diff, or move the weight (or freeze the automatic scale) to be sure."
         )
     return weights
 
