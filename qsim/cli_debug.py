@@ -19,7 +19,7 @@ from qsim.debug.diff import Diff, diff
 from qsim.debug.diff_report import write_page
 from qsim.debug.profiles import compare_profiles
 from qsim.debug.sanitize import export_worst_case, sanitize
-from qsim.debug.sources import live_keras
+from qsim.debug.sources import emitted_target, live_keras
 from qsim.debug.vectors import write_vectors
 from qsim.debug.wave_source import parse_port, read_waveform
 from qsim.debug.wrapper import wrapper_variables
@@ -152,7 +152,9 @@ def _other_side(against: str, model: str, weights: str | None, input_format: str
             raise UsageError("--against keras runs Keras models; for a .tflite file take tflm or litert")
         return live_keras(model, weights)
     path = Path(against)
-    if path.is_dir() or path.suffix.lower() == ".npz":
+    if path.is_dir():
+        return _build_or_dump(path)
+    if path.suffix.lower() == ".npz":
         return path
     if path.suffix.lower() in MODEL_FILES:
         if not path.is_file():
@@ -163,6 +165,16 @@ def _other_side(against: str, model: str, weights: str | None, input_format: str
         f"--against {against!r} is none of c, hls, rtl, keras, tflm, litert, a folder, an .npz file, a model file or a "
         "waveform"
     )
+
+
+def _build_or_dump(folder: Path) -> Path:
+    """The folder, or the one target's folder in it: what ``qsim compile -o`` wrote holds a folder for each target."""
+    if emitted_target(folder) is not None:
+        return folder
+    targets = [folder / target for target in TARGETS if emitted_target(folder / target) == target]
+    if len(targets) > 1:
+        raise UsageError(f"{folder} holds several targets: name one of {', '.join(map(str, targets))}")
+    return targets[0] if targets else folder
 
 
 def _waveform(

@@ -37,7 +37,7 @@ def differences(row: TensorDiff, most: int = 3) -> str:
 def show_diff(result: Diff, terms: int) -> None:
     """Every compared tensor, the first difference in words, its element taken apart."""
     view.paragraph(
-        f"Simulator against {result.against}: {result.samples} samples, {len(result.tensors)} tensors compared"
+        f"Simulator against {result.against}: {result.samples} samples, {_tensors(len(result.tensors))} compared"
     )
     rows = [
         (
@@ -61,13 +61,17 @@ def show_diff(result: Diff, terms: int) -> None:
         view.paragraph(f"Read: {names}: {note}")
     if result.unobserved:
         names = ", ".join(map(short, result.unobserved[:6])) + (", ..." if len(result.unobserved) > 6 else "")
-        view.paragraph(f"Not observed: {len(result.unobserved)} tensors ({names})")
+        view.paragraph(f"Not observed: {_tensors(len(result.unobserved))} ({names})")
     if result.first is None:
         click.secho("All codes are equal.", fg="green")
         return
     for line in headline(result, result.first):
         view.paragraph(line)
     show_steps(result.first.steps, terms)
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'' if count == 1 else 's'}"
 
 
 def headline(result: Diff, first: FirstDifference) -> list[str]:

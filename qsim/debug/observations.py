@@ -114,7 +114,7 @@ def read_array(
     """One array as codes of ``tensor``; see ``observe``. channels_first settles the order where shapes do not."""
     arranged, notes = _arrange(tensor, array, samples, channels_first)
     if arranged.dtype.kind in "iub":
-        return Observed(tensor=tensor.name, codes=arranged.astype(np.int64), notes=notes)
+        return Observed(tensor=tensor.name, codes=arranged.astype(np.int64, copy=False), notes=notes)
     if not np.isfinite(arranged).all():
         raise UsageError(f"the dump of tensor {tensor.name!r} holds NaN or infinity")
     values = arranged.astype(np.float64)

@@ -46,7 +46,7 @@ def emitted_target(folder: Path) -> str | None:
     """The target whose files ``emit`` wrote into ``folder``, by the header of its files; None for other folders."""
     if not folder.is_dir():
         return None
-    for path in sorted(folder.iterdir()):
+    for path in [*sorted(folder.iterdir()), *sorted(folder.glob("src/*"))]:
         if path.is_file() and path.suffix in (".c", ".h", ".cpp", ".hpp", ".sv"):
             head = path.read_text(encoding="utf-8", errors="replace")[:400]
             for target in TARGETS:

@@ -117,7 +117,7 @@ def test_the_systemverilog_bench_passes_on_the_emitted_rtl_and_fails_on_a_change
 
     build = tmp_path / "build"
     benches = [vectors / "tb" / f"{f}.sv" for f in ("qsim_stream_source", "qsim_stream_check", "tb_model_small_cnn")]
-    sources = [*benches, *sorted((rtl / "lib").glob("*.sv")), rtl / f"{top}.sv"]
+    sources = [*benches, *sorted((rtl / "kernels").glob("*.sv")), rtl / f"{top}.sv"]
     defines = [f"-DQSIM_DUT={top}", f'-DQSIM_VECTORS="{vectors / "tensors"}"']
     options = ["--binary", "--timing", "-Wno-fatal", "-CFLAGS", "-fcoroutines -O0", "--Mdir", str(build), *defines]
     verilator.run(["verilator", *options, *map(str, sources), "--top", "tb_model_small_cnn"], rtl, "building the bench")

@@ -1,0 +1,155 @@
+"""Layers in words: their own numbers stand in the text, and what the text says computes the codes."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from graphs import corner_codes, random_graph, small_cnn
+
+import qsim
+from qsim.debug.describe import describe, summary
+from qsim.debug.describe_ops import number, short
+from qsim.debug.wrapper import PURPOSES, wrapper_variables
+from qsim.demo.flow import MODEL
+from qsim.errors import UsageError
+from qsim.ir import ops as o
+from qsim.simulate import Simulator
+from qsim.verify.stimulus import sample_codes
+
+
+def text(parts) -> str:
+    return "\n".join(line for part in parts for line in part.lines)
+
+
+def test_every_layer_of_many_graphs_is_described() -> None:
+    for seed in range(40):
+        graph = random_graph(seed)
+        found = describe(graph, corner_codes(graph, 3))
+        assert [d.layer for d in found[1:]] == list(graph.layers())
+        for described in found[1:]:
+            assert described.steps, described.layer
+            assert described.steps[-1].layer == described.layer
+            for part in described.parts:
+                assert all(line.endswith(".") for line in part.lines), part
+
+
+def test_the_numbers_are_the_layers_own() -> None:
+    graph = qsim.load(MODEL)
+    found = {d.layer: d for d in describe(graph, sample_codes(graph, 16, 1))}
+    for op in graph.ops:
+        words = text(found[op.layer].parts)
+        tensor = graph[op.output]
+        assert f"within [{tensor.range[0]}, {tensor.range[1]}]" in words
+        if isinstance(op, o.Requantize):
+            assert f"clamped to [{op.low}, {op.high}]" in words
+            assert f"[{number(op.low * tensor.quantization.scale[0])}, " in words
+        if isinstance(op, o.Conv2D | o.Dense):
+            assert f"from {op.weights.low} to {op.weights.high}" in words
+            assert f"from {op.bias.low} to {op.bias.high}" in words
+            unit = tensor.quantization.scale[0] / graph[op.inputs[0]].quantization.scale[0]
+            assert f"worth {number(unit)}" in words
+
+
+def test_the_worked_element_is_the_simulators() -> None:
+    graph = small_cnn()
+    codes = corner_codes(graph, 20)
+    trace = Simulator(graph).trace_codes(codes)
+    for described in describe(graph, codes)[1:]:
+        for step in described.steps:
+            assert step.value == trace[step.tensor][described.sample][step.index]
+        last = described.steps[-1]
+        assert f"code {last.value} of {last.tensor!r}" in text(described.parts)
+
+
+def test_the_formula_in_the_text_gives_the_code() -> None:
+    """A reader with a calculator: the shift and the limits as the text states them."""
+    graph = qsim.load(MODEL)
+    codes = sample_codes(graph, 16, 1)
+    trace = Simulator(graph).trace_codes(codes)
+    checked = 0
+    for described in describe(graph, codes)[1:]:
+        found = re.search(
+            r"code = x / 2\^(\d+) .*halves to the even one, clamped to \[(-?\d+), (\d+)\]", text(described.parts)
+        )
+        if not found:
+            continue
+        shift, low, high = (int(g) for g in found.groups())
+        op = next(p for p in graph.ops if p.layer == described.layer and isinstance(p, o.Requantize))
+        x = trace[op.inputs[0]].reshape(-1)[:500].tolist()
+        expected = [min(max(round(Fraction(v, 1 << shift)), low), high) for v in x]
+        assert trace[op.output].reshape(-1)[:500].tolist() == expected
+        checked += 1
+    assert checked >= 3
+
+
+def test_layers_are_found_by_short_names_and_parts() -> None:
+    graph = qsim.load(MODEL)
+    codes = sample_codes(graph, 3, 0)
+    assert [d.layer for d in describe(graph, codes, ["logit"])][1:] == ["logits"]
+    with pytest.raises(UsageError, match="not one layer"):
+        describe(graph, codes, ["conv"])
+
+
+def test_short_names() -> None:
+    assert short("conv1.acc") == "conv1.acc"
+    assert short("a/b;c/d;e.acc") == "a/b;...acc"
+    assert len(short("x" * 100)) == 48
+    assert number(Fraction(1, 64)) == "2^-6 (0.015625)"
+    assert number(Fraction(3)) == "3"
+
+
+def wrapped_model():
+    """The 56 x 56 x 1 network of the brief: ReLUs are layers of their own."""
+    keras = pytest.importorskip("tf_keras")
+    tfmot = pytest.importorskip("tensorflow_model_optimization")
+    layers = [keras.layers.Input((56, 56, 1))]
+    for filters in (30, 16, 16):
+        layers += [keras.layers.Conv2D(filters, 3), keras.layers.ReLU(), keras.layers.MaxPool2D()]
+    layers[-1:] = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(8),
+        keras.layers.ReLU(),
+        keras.layers.Dense(1),
+    ]
+    plain = keras.Sequential([*layers, keras.layers.Activation("sigmoid")])
+    return plain, tfmot.quantization.keras.quantize_model(plain)
+
+
+@pytest.fixture(scope="module")
+def wrapped():
+    return wrapped_model()
+
+
+def test_the_wrappers_variables_add_up(wrapped, tmp_path: Path) -> None:
+    plain, model = wrapped
+    assert (plain.count_params(), model.count_params()) == (7101, 7131)
+    sources = {"memory": model, "h5": tmp_path / "q.h5", "keras": tmp_path / "q.keras"}
+    model.save(sources["h5"])
+    model.save(sources["keras"])
+    by_source = {name: wrapper_variables(source) for name, source in sources.items()}
+    for name, added in by_source.items():
+        assert sum(v.size for group in added.values() for v in group) == 30, name
+        assert "7,101 numbers became 7,131: 30 variables with 30 numbers" in summary(added)
+        assert all(v.purpose in PURPOSES.values() for group in added.values() for v in group)
+    shapes = [
+        {layer: [(v.name.split("/")[-1], v.shape) for v in group] for layer, group in added.items()}
+        for added in by_source.values()
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+    assert [len(group) for group in by_source["memory"].values()] == [3, 1, 3, 1, 1, 3, 1, 1, 3, 3, 1, 3, 5, 1]
+
+
+def test_sources_without_wrappers_have_none(tmp_path: Path) -> None:
+    assert wrapper_variables(MODEL) == {}
+    assert wrapper_variables(None) == {}
+    assert wrapper_variables(tmp_path / "absent.h5") == {}
+    (tmp_path / "bad.keras").write_bytes(b"PK\x03\x04nonsense")
+    assert wrapper_variables(tmp_path / "bad.keras") == {}
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros(3))
+    assert wrapper_variables(tmp_path / "empty.h5") == {}
