@@ -320,6 +320,16 @@ def softmax(rng: np.random.Generator) -> bytes:
     return r.done()
 
 
+def softmax_wide(rng: np.random.Generator) -> bytes:
+    r = Random(rng)
+    x = r.x((1, int(rng.integers(2, 30))))
+    shape = tuple(r.maker.graph.tensors[x].shape)
+    y = r.maker.tensor("y", shape, "INT16", 1 / 65536, -32768)
+    r.maker.output(y)
+    r.maker.operator("SOFTMAX", [x], [y], "SoftmaxOptions", 3, beta=1.0)
+    return r.done()
+
+
 def fixed(name: str, scale: float, zero: int) -> Make:
     """All 256 codes at once through an operator whose output quantization is fixed."""
 
@@ -327,6 +337,18 @@ def fixed(name: str, scale: float, zero: int) -> Make:
         r = Random(rng)
         x = r.x((1, 256))
         r.maker.operator(name, [x], [r.y((1, 256), scale, zero)], None, 2)
+        return r.done()
+
+    return make
+
+
+def fixed16(name: str) -> Make:
+    """Thousands of int16 codes, at power-of-two input scales (which have a path of their own) and others."""
+
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, "INT16")
+        x = r.x((1, 3000), scale=float(r.pick(2.0**-12, 2.0**-11, 2.0**-10, np.exp(rng.uniform(-12, 0)))))
+        r.maker.operator(name, [x], [r.y((1, 3000), 2.0**-15, 0)], None, 2 if name == "TANH" else 1)
         return r.done()
 
     return make
@@ -576,6 +598,7 @@ CASES: dict[str, Make] = {
     "REDUCE_MIN": reduce("REDUCE_MIN"),
     "ARG_MAX": arg_max,
     "SOFTMAX": softmax,
+    "SOFTMAX int8 int16": softmax_wide,
     "LOGISTIC": fixed("LOGISTIC", 1 / 256, -128),
     "TANH": fixed("TANH", 1 / 128, 0),
     "HARD_SWISH": hard_swish,
@@ -607,6 +630,8 @@ CASES16: dict[str, Make] = {
     "MAX_POOL_2D": pool("MAX_POOL_2D", "INT16"),
     "MEAN": reduce("MEAN", "INT16"),
     "SUM": reduce("SUM", "INT16"),
+    "LOGISTIC": fixed16("LOGISTIC"),
+    "TANH": fixed16("TANH"),
     "RELU": activation("RELU", "INT16"),
     "LEAKY_RELU": leaky_relu("INT16"),
     "CONCATENATION": concatenation("INT16"),

@@ -6,6 +6,8 @@ restated.
 
 from __future__ import annotations
 
+import math
+
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 _ONE = INT32_MAX
 """The largest Q0.31 value stands for one."""
@@ -98,3 +100,50 @@ def tanh(a: int, integer_bits: int) -> int:
     x = _reciprocal_of_half_sum(exp_on_negative(-abs(a), integer_bits + 1))
     magnitude = shift_left(x - (1 << 29), 2)
     return magnitude if a > 0 else -magnitude
+
+
+_ONE_MORE = (
+    *(4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43, 44, 45, 46, 49),
+    *(50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255),
+)
+"""Indices at which TensorFlow Lite's table is one above the rounded value (as it was written down there)."""
+
+
+def sigmoid_table() -> tuple[int, ...]:
+    """sigmoid(i / 24) * 2**16 for i = 0 ... 255, as TensorFlow Lite's int16 kernels hold it."""
+    return tuple(math.floor(65536 / (1 + math.exp(-i / 24)) + 0.5) + (i in _ONE_MORE) for i in range(256))
+
+
+def int16_multiplier(scale: float, most_left: int) -> tuple[int, int]:
+    """(multiplier, right shift) that bring int16 codes of ``scale`` to 1 / (3 * 4096) per unit.
+
+    A power-of-two scale of 2**-12 (up to 2**(most_left - 12)) is taken exactly; others get a multiplier below 2**15.
+    """
+    log2 = math.log2(scale)
+    left = 12 + round(log2)
+    if abs(log2 - round(log2)) < 1e-3 and 0 <= left <= most_left:
+        return 3 << left, 0
+    multiplier, shift = scale * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and shift <= 30:
+        multiplier, shift = multiplier * 2.0, shift + 1
+    return int(multiplier), shift
+
+
+def _scaled16(code: int, multiplier: int, shift: int) -> int:
+    return (code * multiplier + (1 << (shift - 1) if shift else 0)) >> shift
+
+
+def logistic16(code: int, multiplier: int, shift: int, table: tuple[int, ...]) -> int:
+    """int16 logistic: linear interpolation in the table of 256 values, 9 fractional bits, result in Q0.15."""
+    x = _scaled16(code, multiplier, shift)
+    index, part = abs(x) >> 9, abs(x) & 0x1FF
+    result = 0x7FFF << 10 if index >= 255 else (table[index] << 9) + part * (table[index + 1] - table[index])
+    return (result + (1 << 9) if x >= 0 else (1 << 25) - result + (1 << 9) - 1) >> 10
+
+
+def tanh16(code: int, multiplier: int, shift: int, table: tuple[int, ...]) -> int:
+    """int16 tanh as 2 * sigmoid(2 x) - 1, with 8 fractional bits, result in Q0.15."""
+    x = _scaled16(code, multiplier, shift)
+    index, part = abs(x) >> 8, abs(x) & 0xFF
+    result = 0xFFFF << 8 if index >= 255 else (table[index] << 8) + part * (table[index + 1] - table[index])
+    return (result - (1 << 23) + (1 << 7) if x >= 0 else -result + (1 << 23) + (1 << 7) - 1) >> 8

@@ -23,7 +23,7 @@ LOWERINGS: Mapping[str, Lower] = {
     **lower_activation.LOWERINGS,
     **lower_shape.LOWERINGS,
 }
-"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model (``import_model``)."""
+"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model: ``_is_end``."""
 
 CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
 

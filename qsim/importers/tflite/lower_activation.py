@@ -153,6 +153,18 @@ def _q4(low: Lowering, op: Operator, scale: np.float32) -> tuple[int, int, int]:
     return multiplier, left, math.floor(15 * (1 << 27) / (1 << left))
 
 
+def _table16(
+    low: Lowering, op: Operator, function: Callable[[int, int, int, tuple[int, ...]], int], most_left: int
+) -> None:
+    """int16: the reference kernel's interpolated table, as a table over all 65,536 codes."""
+    _fixed_output(low, op, low.output(op), 2.0**-15, 0)
+    multiplier, shift = fx.int16_multiplier(float(low.tensor(op, 0).scale), most_left)
+    if multiplier > 32767 or multiplier < 1:
+        raise low.unsupported(op, f"has the input scale {float(low.tensor(op, 0).scale)}, which its kernel cannot take")
+    sigmoid = fx.sigmoid_table()
+    _table(low, op, lambda code: function(code, multiplier, shift, sigmoid))
+
+
 def _real_table(low: Lowering, op: Operator, function: Callable[[Array], Array]) -> None:
     """LiteRT: y = round(function(scale * (x - zx)) / output scale) + zy, half away, each step in float32."""
     x, y = low.tensor(op, 0), low.output(op)
@@ -173,7 +185,10 @@ def _float32_tanh(x: Array) -> Array:
 def logistic(low: Lowering, op: Operator) -> None:
     """int8, TFLM: y = RDBPOT(logistic(Q4 of x - zx), 23) - 128, saturated outside the radius: a table."""
     x, y = _same_shape(low, op)
-    low.activations(op, [x, y], ("INT8",))
+    low.activations(op, [x, y], BOTH)
+    if x.type == "INT16":
+        _table16(low, op, fx.logistic16, 0)
+        return
     _fixed_output(low, op, y, 1 / 256, -128)
     if not low.profile.micro:
         _real_table(low, op, _float32_logistic)
@@ -193,7 +208,10 @@ def logistic(low: Lowering, op: Operator) -> None:
 def tanh(low: Lowering, op: Operator) -> None:
     """int8, TFLM: y = RDBPOT(tanh(Q4 of x - zx), 24), saturated outside the radius: a table over all 256 codes."""
     x, y = _same_shape(low, op)
-    low.activations(op, [x, y], ("INT8",))
+    low.activations(op, [x, y], BOTH)
+    if x.type == "INT16":
+        _table16(low, op, fx.tanh16, 1)
+        return
     _fixed_output(low, op, y, 1 / 128, 0)
     if not low.profile.micro:
         _real_table(low, op, _float32_tanh)
@@ -256,7 +274,8 @@ def softmax(low: Lowering, op: Operator) -> None:
     """int8 to int8: the integer kernel; multiplier and shift bring beta * scale * difference to Q5.26."""
     x, y = _same_shape(low, op)
     low.activations(op, [x], ("INT8",))
-    low.activations(op, [y], ("INT8", "INT16"))
+    if y.type != "INT16" or not low.profile.int16 or y.quantization is None:
+        low.activations(op, [y], ("INT8",))
     bits = INTEGER_FORMATS[y.type].width
     _fixed_output(low, op, y, 2.0**-bits, -(1 << (bits - 1)))
     beta = float(np.float32(op.options["Beta"]))
