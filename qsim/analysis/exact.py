@@ -17,6 +17,7 @@ import numpy as np
 from qsim.numerics import Array, Rounding
 from qsim.numerics.nearest import round_nearest, ties_up
 
+SAMPLE = 64
 MOST_BREAKPOINTS = 1 << 16
 """Ranges with more distinct codes than this are not searched."""
 
@@ -92,6 +93,8 @@ def smallest_affine(
         upper_k.append(last + 1)
         upper_x.append(x_high)
     lower, upper = _Side(lower_k, lower_x, rounding), _Side(upper_k, upper_x, rounding)
+    # A sample of the conditions rules most candidates out at a fraction of the cost.
+    few = lower.sample(), upper.sample()
     size = _bit_length(factor)
     for bits in range(1, max_bits + 1):
         shift = bits - size
@@ -101,6 +104,8 @@ def smallest_affine(
         base = exact.__floor__()
         for multiplier in (base,) if exact == base else (base, base + 1):
             if multiplier.bit_length() != bits:
+                continue
+            if few[0].least_addend(multiplier, shift) > few[1].most_addend(multiplier, shift):
                 continue
             least, most = lower.least_addend(multiplier, shift), upper.most_addend(multiplier, shift)
             if least <= most:
@@ -126,8 +131,14 @@ class _Side:
         wide = max((abs(v) for v in [*k, *x]), default=0).bit_length() > 60
         dtype = object if wide else np.int64
         self.k, self.x = np.array(k, dtype=dtype), np.array(x, dtype=dtype)
+        self.rounding = rounding
         self.up = np.array([ties_up(v, rounding) for v in k], dtype=bool)
         self.reach = max((abs(v) for v in x), default=0), max((abs(v) for v in k), default=0)
+
+    def sample(self) -> _Side:
+        """At most SAMPLE of the conditions, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(self.k) - 1, min(SAMPLE, len(self.k))).astype(int))
+        return _Side(self.k[chosen].tolist(), self.x[chosen].tolist(), self.rounding)
 
     def _terms(self, multiplier: int, shift: int) -> tuple[Array, Array]:
         x, k = self.x, self.k

@@ -23,9 +23,11 @@ def evaluate(model, x):
             continue
         if isinstance(model, keras.Sequential):
             last = outputs[layer.name] = run(layer, [last])
+            assert last.dtype == np.float64, layer.name
             continue
         (node,) = (n for n in layer._inbound_nodes if all(id(t) in values for t in n.input_tensors))
         result = run(layer, [values[id(t)] for t in node.input_tensors])
+        assert result.dtype == np.float64, layer.name
         values[id(node.outputs[0])] = outputs[layer.name] = result
     return outputs
 
@@ -231,8 +233,19 @@ def depthwise_conv2d(layer, x):
     return _finish(layer, np.concatenate(parts, axis=-1))
 
 
+def max_pool(x, size, strides, padding):
+    """In numpy: TensorFlow's max_pool2d comes back in float32."""
+    pads = []
+    for n, k, s in zip(x.shape[1:3], size, strides):
+        total = max((-(-n // s) - 1) * s + k - n, 0) if padding == "SAME" else 0
+        pads.append((total // 2, total - total // 2))
+    padded = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
+    return windows[:, :: strides[0], :: strides[1]].max(axis=(-2, -1))
+
+
 def max_pooling2d(layer, x):
-    return np.asarray(tf.nn.max_pool2d(x, layer.pool_size, layer.strides, layer.padding.upper()))
+    return max_pool(x, layer.pool_size, layer.strides, layer.padding.upper())
 
 
 def average_pooling2d(layer, x):
@@ -314,7 +327,7 @@ def row(layer, x, pool):
 
 
 def max_pooling1d(layer, x):
-    return row(layer, x, lambda *a: np.asarray(tf.nn.max_pool2d(*a)))
+    return row(layer, x, max_pool)
 
 
 def average_pooling1d(layer, x):
