@@ -6,10 +6,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from qsim.simulate import Simulator
 from qsim.verify import verilator
 from qsim.verify.rtl import packages
 from qsim.verify.stimulus import sample_codes
+
+_OPTIMISATION = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+"""Of Verilator's makefile: a design is built once and run for some thousand cycles."""
 
 _AROUND = 200
 """Clock cycles that a cut waveform shows before and after the first bad beat."""
@@ -79,7 +83,8 @@ def run(config: CosimConfig, graph: Graph, out_dir: Path) -> CosimResult:
         for view in views:
             if view.port.direction != "in":
                 words = records[view.port.name]
-                codes = view.codes([w for _, w in words], config.frames, trace[view.tensor.name], problems)
+                problems += view.wrong_ends(words)
+                codes = view.codes([w.value for w in words], config.frames, trace[view.tensor.name], problems)
                 observed[view.tensor.name] = Observed(tensor=view.tensor.name, codes=codes)
         ordered = {name: observed[name] for name in graph.tensors if name in observed}
         diff = compare_observed(graph, inputs, ordered, f"RTL {config.top!r}")
@@ -108,13 +113,21 @@ class _View:
                 f"port {port.name!r}: {port.lanes} lanes do not divide the {self.tensor.size} elements of a sample"
             )
         self.beats = self.tensor.size // port.lanes
-        self.bytes = -(-self.slot * port.lanes // 8)
+        self.bits = self.slot * (port.lanes - 1) + min(width, self.slot)
 
     def words(self, codes: Array) -> list[list[int]]:
         """(N, *shape) codes to words, a list a sample."""
         ordered = np.moveaxis(codes, -1, 1) if self.port.layout == "CHW" and codes.ndim > 2 else codes
         flat = ordered.reshape(len(codes), self.beats, self.port.lanes)
         return [[pack(beat, self.slot) for beat in sample] for sample in flat.tolist()]
+
+    def wrong_ends(self, words: list[Word]) -> list[str]:
+        """What is wrong with the last signal, if the port has one: it ends each sample and nothing else."""
+        for beat, word in enumerate(words):
+            if word.last is not None and word.last != (beat % self.beats == self.beats - 1):
+                where = f"beat {beat % self.beats} of {self.beats} of sample {beat // self.beats}"
+                return [f"port {self.port.name!r}: last is {'set' if word.last else 'not set'} at {where}"]
+        return []
 
     def codes(self, words: list[int], frames: int, expected: Array, problems: list[str]) -> Array:
         """Words to (N, *shape) codes; what is missing stands as a code that no run gives, so that it is found."""
@@ -140,7 +153,15 @@ class _View:
         return np.array(flat, dtype=np.int64).reshape(frames, *shape)
 
 
-Records = dict[str, list[tuple[int, int]]]
+class Word(NamedTuple):
+    """One accepted word: when, in ns; its value, -1 with X or Z in it; whether it ended a packet, if that is known."""
+
+    time: int
+    value: int
+    last: bool | None
+
+
+Records = dict[str, list[Word]]
 
 
 def _simulate(
@@ -170,6 +191,7 @@ def _simulate(
     }
     (scratch / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     environment = verilator.environment() | {"QSIM_COSIM": str(scratch / "settings.json")}
+    environment["MAKEFLAGS"] += f" {_OPTIMISATION}"
     log = io.StringIO()
     build = scratch / "build"
     with _variables(environment), contextlib.redirect_stdout(log):
@@ -181,7 +203,9 @@ def _simulate(
                 hdl_toplevel=config.top,
                 parameters=dict(config.parameters),
                 build_dir=build,
-                build_args=["--trace", "-Wno-fatal", *verilator.CPP_FLAGS],
+                build_args=["-Wno-fatal"],
+                waves=True,
+                timescale=("1ns", "1ns"),
                 log_file=scratch / "build.log",
             )
             runner.test(
@@ -189,7 +213,8 @@ def _simulate(
                 test_module="qsim.debug.cosim_bench",
                 build_dir=build,
                 test_dir=scratch,
-                test_args=["--trace"],
+                waves=True,
+                timescale=("1ns", "1ns"),
                 results_xml=str(scratch / "results.xml"),
                 log_file=scratch / "test.log",
             )
@@ -197,13 +222,13 @@ def _simulate(
             raise QsimError(f"the RTL {config.top!r} does not build or run: {error}. {_tail(scratch)}") from error
     if not (scratch / "results.json").exists():
         raise QsimError(f"the cosimulation of {config.top!r} ended early. {_tail(scratch)}")
-    records: Records = {
-        name: [(int(t), int(w)) for t, w in beats]
-        for name, beats in json.loads((scratch / "results.json").read_text(encoding="utf-8")).items()
-    }
+    results = json.loads((scratch / "results.json").read_text(encoding="utf-8"))
+    if "problem" in results:
+        raise UsageError(results["problem"])
+    records: Records = {name: [Word(*beat) for beat in beats] for name, beats in results["records"].items()}
     for view in views:
         if view.port.protocol == "file" and view.port.direction != "in":
-            records[view.port.name] = [(0, w) for w in _read_mem(files[view.port.name], view.port)]
+            records[view.port.name] = [Word(0, w, None) for w in _read_mem(files[view.port.name], view.port)]
     wave = next(iter(sorted(scratch.glob("*.vcd")) + sorted(build.glob("*.vcd"))), None)
     return records, wave
 
@@ -215,7 +240,7 @@ def _port_settings(view: _View) -> dict[str, Any]:
         "direction": port.direction,
         "protocol": port.protocol,
         "signals": {role: port.signal(role) for role in ("data", "valid", "ready", "last")},
-        "bytes": view.bytes,
+        "bits": view.bits,
         "beats": view.beats,
     }
 
@@ -224,13 +249,10 @@ def _read_mem(path: Path, port: Port) -> list[int]:
     if not path.exists():
         raise QsimError(f"port {port.name!r}: the design wrote no file {path.name}")
     words = []
-    for token in path.read_text(encoding="utf-8", errors="replace").split():
-        if token.startswith(("//", "@")):
-            continue
-        try:
-            words.append(int(token, 16))
-        except ValueError:
-            words.append(-1)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for token in line.split("//")[0].split():
+            if not token.startswith("@"):
+                words.append(int(token, 16) if re.fullmatch("[0-9a-fA-F_]+", token) else -1)
     return words
 
 
@@ -255,14 +277,12 @@ def _variables(values: dict[str, str]) -> Any:
         os.environ.update(before)
 
 
-def _cut(
-    view: _View, diff: Diff, beats: list[tuple[int, int]], wave: Path, out_dir: Path, config: CosimConfig
-) -> Path | None:
+def _cut(view: _View, diff: Diff, beats: list[Word], wave: Path, out_dir: Path, config: CosimConfig) -> Path | None:
     """The waveform around the beat that carries the first differing element."""
     if diff.first is None or view.port.protocol != "stream":
         return None
     place = _flat_index(view, view.tensor, diff.first.index)
-    time_ns = beats[min(place // view.port.lanes, len(beats) - 1)][0] if beats else 0
+    time_ns = beats[min(place // view.port.lanes, len(beats) - 1)].time if beats else 0
     waveform = Waveform(wave)
     clock = [t for t, v in waveform.changes(f"{config.top}.{config.clock}") if str(v) == "1"]
     period = clock[1] - clock[0] if len(clock) > 1 else 1

@@ -65,13 +65,15 @@ class Waveform:
         if name in self._vars:
             return name
         ends = [full for full in self._vars if full.endswith(f".{name}")]
+        if len(ends) > 1:  # Verilator writes the top's ports a second time, outside of it
+            ends = [full for full in ends if not full.startswith("$rootio.")]
         if len(ends) != 1:
             near = ", ".join(
                 ends[:5] or [full for full in self._vars if full.split(".")[-1] == name.split(".")[-1]][:5]
             )
             problem = "is not unique" if len(ends) > 1 else "does not exist"
             raise UsageError(f"signal {name!r} {problem} in {self.path.name}" + (f": {near}" if near else ""))
-        return ends[0]
+        return str(ends[0])
 
     def beats(self, clock: str, signals: StreamSignals, *, reset_n: str | None = None) -> list[Beat]:
         """The words accepted at rising edges of ``clock``: valid and ready just before the edge, out of reset."""
@@ -86,18 +88,24 @@ class Waveform:
         return found
 
     def cut(self, out: str | Path, start: int, end: int, names: Sequence[str] | None = None) -> Path:
-        """Write the signals ``names`` (default all) between two times as a VCD file and return its path."""
+        """Write the signals ``names`` (default all) between two times as a VCD file, times as they are, and return
+        its path."""
         try:
             from vcd import VCDWriter
         except ImportError as error:
             raise ToolMissingError(HOW) from error
         chosen = [self._resolve(n) for n in names] if names else list(self._vars)
         events: list[tuple[int, str, Any]] = []
-        with Path(out).open("w", encoding="utf-8") as file, VCDWriter(file, timescale="1 ns", date="") as writer:
+        scale = str(self._file.timescale or "1ns")
+        with (
+            Path(out).open("w", encoding="utf-8") as file,
+            VCDWriter(file, timescale=scale, date="", init_timestamp=start) as writer,
+        ):
             handles: dict[str, Any] = {}
             for name in chosen:
                 var = self._vars[name]
-                scope, _, leaf = name.rpartition(".")
+                # An array's elements stand in a nameless scope of Verilator's
+                scope, _, leaf = name.replace("..[", "[").rpartition(".")
                 width = var.bitwidth or 1
                 changes = list(var.tv)
                 if any(isinstance(value, float) for _, value in changes):
@@ -106,7 +114,7 @@ class Waveform:
                 handles[name] = writer.register_var(
                     scope or "top", leaf, "wire", size=width, init="x" if first is None else first
                 )
-                events += [(time - start, name, value) for time, value in changes if start < time <= end]
+                events += [(time, name, value) for time, value in changes if start < time <= end]
             for time, name, value in sorted(events, key=lambda e: e[0]):
                 writer.change(handles[name], time, value)
         return Path(out)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qsim.emit import c_dpi
 from qsim.emit.c_data import LOWER
 from qsim.emit.c_layer import LayerView, c_string, describe, layer_view, trace_call
 from qsim.emit.c_parts import Lowering, Params
@@ -38,13 +39,15 @@ class Footprint:
 def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
     """Relative file name -> text.
 
-    options: ``prefix`` (an identifier, default from the model's name): what every public name starts with.
+    options: ``prefix`` (an identifier, default from the model's name): what every public name starts with; ``dpi``:
+    whether to add the folder dpi, the model as a DPI-C package for SystemVerilog simulators.
     Raises UsageError for other options, UnsupportedError for what C's int64_t cannot compute exactly.
     """
     view, used = _view(graph, options)
     made = {name: environment().get_template(f"c/{name}.j2").render(view) for name in (*_TEMPLATES, "README.md")}
     lib = library("c")
-    return made | {name: lib[name] for name in used}
+    made |= {name: lib[name] for name in used}
+    return made | c_dpi.files(graph, view) if _flag(options, "dpi") else made
 
 
 def footprint(graph: Graph) -> Footprint:
@@ -56,14 +59,21 @@ def footprint(graph: Graph) -> Footprint:
 
 def _prefix(graph: Graph, options: Mapping[str, object]) -> str:
     for name in options:
-        if name != "prefix":
-            raise UsageError(f"unknown option {name!r} of target c: the only one is prefix")
+        if name not in ("prefix", "dpi"):
+            raise UsageError(f"unknown option {name!r} of target c: it has prefix and dpi")
     given = options.get("prefix")
     if given is None:
         return identifier(graph.name).lower()
     if not isinstance(given, str) or identifier(given) != given:
         raise UsageError(f"option prefix of target c must be a C identifier, not {given!r}")
     return given
+
+
+def _flag(options: Mapping[str, object], name: str) -> bool:
+    given = options.get(name, False)
+    if given not in (False, True):  # 0 and 1 among them: what the command line can say
+        raise UsageError(f"option {name} of target c is True or False (1 or 0), not {given!r}")
+    return bool(given)
 
 
 def _check(graph: Graph) -> None:
