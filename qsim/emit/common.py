@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,9 @@ _RESERVED = """
     wildcard wire with within wor xnor clk rst aclk aresetn
     """
 _KEYWORDS = frozenset(_RESERVED.split())
+
+LONGEST = 100
+"""Characters of an identifier made from a name."""
 
 
 def template_root() -> Path:
@@ -75,9 +79,17 @@ def header_lines(graph: Graph, target: str) -> list[str]:
 
 
 def identifier(text: str) -> str:
-    """``text`` as an identifier of C, C++ and SystemVerilog alike."""
+    """``text`` as an identifier of C, C++ and SystemVerilog alike.
+
+    Of more than LONGEST characters (TFLite names a fused layer after all its parts) the first ones are kept, and a
+    digest of the whole text stands for the rest: files are named after identifiers, and file names end at 255.
+    """
     name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "t"
-    return f"t_{name}" if name[0].isdigit() or name in _KEYWORDS else name
+    name = f"t_{name}" if name[0].isdigit() or name in _KEYWORDS else name
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST - 9].rstrip('_')}_{digest}"
 
 
 def identifiers(graph: Graph) -> dict[str, str]:
