@@ -348,8 +348,7 @@ def explain(
         added = wrapper_variables(model)  # what can be said of a wrapped model whose graph is not to be had
         if added:
             view.paragraph(summary(added))
-        for name, group in added.items():
-            debug_view.show_description(variables_of(name, group), terms)
+            debug_view.show_description(variables_of("Wrapped layers of the source model", added), terms)
         raise
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
     layers = [layer] if layer else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qsim.debug.describe_ops import code_unit, integer_lines, number, real_lines, short
+from qsim.debug.describe_ops import ROUNDINGS, code_unit, integer_lines, number, real_lines, short
 from qsim.debug.dissect import Step, dissect
 from qsim.debug.wrapper import Variable, wrapper_variables
 from qsim.errors import UsageError
@@ -63,14 +63,15 @@ def describe(
     trace = Simulator(graph).trace_codes(inputs)
     added = wrapper_variables(source)
     found = [_introduction(graph, added)]
-    used: dict[str, None] = {}
+    used = dict.fromkeys(entry.tensor for entry in graph.inputs)
     for layer in known:
         own = next((n for n in (layer, f"quant_{layer}") if n in added), None)
         used |= {own: None} if own else {}
         if not layers or layer in layers:
             found.append(_layer(graph, trace, layer, added[own] if own else ()))
-    if not layers:
-        found += [variables_of(name, group) for name, group in added.items() if name not in used]
+    fused = {name: group for name, group in added.items() if name not in used}
+    if fused and not layers:
+        found.append(variables_of("Wrapped layers that became part of another layer above", fused))
     return tuple(found)
 
 
@@ -84,9 +85,9 @@ def _find(known: Sequence[str], name: str) -> str:
     raise UsageError(f"{name!r} is not one layer of the model: choose from {choice}")
 
 
-def variables_of(layer: str, group: Sequence[Variable]) -> Description:
-    """A wrapped layer of the source that is no layer of the integer graph (fused, or its graph is not at hand)."""
-    return Description(layer=layer, title=f"Layer {layer!r} of the source model", parts=(), variables=tuple(group))
+def variables_of(title: str, added: Mapping[str, Sequence[Variable]]) -> Description:
+    """Wrapped layers of the source that are no layers of the integer graph (fused, or the graph is not at hand)."""
+    return Description(layer="", title=title, parts=(), variables=tuple(v for group in added.values() for v in group))
 
 
 def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Description:
@@ -95,7 +96,7 @@ def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Desc
         tensor = graph[entry.tensor]
         lines.append(
             f"Input {entry.tensor!r}: a real number r becomes the code r / {number(tensor.quantization.scale[0])} "
-            f"rounded ({entry.rounding.value})"
+            f"rounded {ROUNDINGS[entry.rounding]}"
             + (f", plus {tensor.quantization.zero_point}" if tensor.quantization.zero_point else "")
             + f", kept within [{entry.low}, {entry.high}]."
         )
@@ -104,7 +105,12 @@ def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Desc
         parts.append(Part(title="What the quantization wrapper added", lines=(summary(added),)))
     if graph.notes:
         parts.append(Part(title="To know", lines=tuple(graph.notes)))
-    return Description(layer="", title=f"Model {graph.name}, numeric profile {graph.profile}", parts=tuple(parts))
+    return Description(
+        layer="",
+        title=f"Model {graph.name}, numeric profile {graph.profile}",
+        parts=tuple(parts),
+        variables=tuple(v for entry in graph.inputs for v in added.get(entry.tensor, ())),
+    )
 
 
 def summary(added: Mapping[str, Sequence[Variable]]) -> str:
@@ -143,7 +149,8 @@ def _layer(graph: Graph, trace: Mapping[str, Array], layer: str, added: Sequence
                 lines=(
                     "The wrapper keeps no range of this layer's kernel: the training graph computes with the kernel's "
                     "real values, and only the conversion rounds it to integers. The Keras model and the integer graph "
-                    "therefore differ here by rounding of the weights: no defect, and qsim diff measures it.",
+                    "therefore differ here by the rounding of the weights, which is no defect; qsim diff MODEL "
+                    "--against keras measures by how much.",
                 ),
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from qsim.debug.observations import read_dump
+from qsim.debug.wrapper import wrapper_variables
 from qsim.emit import TARGETS, emit
 from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph, Tensor
@@ -86,10 +88,12 @@ def _same_meaning(a: Tensor, b: Tensor) -> bool:
 
 
 def live_keras(path: str | Path, weights: str | Path | None = None) -> Any:
-    """The Keras model of a file, as Keras loads it with qkeras' layers known.
+    """The Keras model of a file, as Keras loads it with qkeras' layers known; tfmot-wrapped ones as tf_keras does.
 
     Raises ToolMissingError without TensorFlow or qkeras, UsageError where Keras refuses the file.
     """
+    if wrapper_variables(path):
+        return _live_tfmot(path)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages are not ours
     try:
         import keras
@@ -112,8 +116,9 @@ def live_keras(path: str | Path, weights: str | Path | None = None) -> Any:
 
 def _keras(graph: Graph, inputs: Mapping[str, Array], model: Any) -> dict[str, Array]:
     """Every layer's output of a live Keras model, by layer name, in float64 where a layer gives float64."""
+    keras: Any
     try:
-        import keras
+        keras = importlib.import_module(_keras_package(model))
     except ImportError as error:
         raise ToolMissingError(
             'comparing with a live Keras model needs TensorFlow: pip install "qsim[keras]"'
@@ -124,6 +129,26 @@ def _keras(graph: Graph, inputs: Mapping[str, Array], model: Any) -> dict[str, A
     outputs = probe.predict(reals if len(reals) > 1 else reals[0], verbose=0)
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
     return {layer.name: np.asarray(y) for layer, y in zip(layers, outputs, strict=True)}
+
+
+def _keras_package(model: Any) -> str:
+    """keras, or tf_keras for the legacy models that tfmot wraps."""
+    return "tf_keras" if any(kind.__module__.startswith("tf_keras.") for kind in type(model).__mro__) else "keras"
+
+
+def _live_tfmot(path: str | Path) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+    except ImportError as error:
+        raise ToolMissingError('running a tfmot model needs it: pip install "qsim[tfmot]"') from error
+    try:
+        with tfmot.quantization.keras.quantize_scope():
+            return tf_keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever a layer's constructor raises
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"Keras does not load {Path(path).name}: {reason}") from error
 
 
 def _tflite(graph: Graph, inputs: Mapping[str, Array], engine: str, path: str | Path) -> dict[str, Array]:

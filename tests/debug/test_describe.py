@@ -153,3 +153,21 @@ def test_sources_without_wrappers_have_none(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "empty.h5", "w") as file:
         file.create_dataset("x", data=np.zeros(3))
     assert wrapper_variables(tmp_path / "empty.h5") == {}
+
+
+def test_a_wrapped_model_is_explained_with_its_variables(wrapped, tmp_path: Path) -> None:
+    model = wrapped[1]
+    model.compile("sgd", "binary_crossentropy")
+    x = np.random.default_rng(0).random((16, 56, 56, 1)).astype(np.float32)
+    model.fit(x, np.arange(16) % 2, epochs=1, verbose=0)
+    model.save(tmp_path / "q.h5")
+    graph = qsim.load(tmp_path / "q.h5")
+    found = describe(graph, sample_codes(graph, 8, 0), source=tmp_path / "q.h5")
+    listed = [v.name for d in found for v in d.variables]
+    assert len(listed) == len(set(listed)) == 30
+    words = {d.layer: text(d.parts) for d in found}
+    fused = [layer for layer, said in words.items() if "differ here by the rounding of the weights" in said]
+    linear = [op.layer for op in graph.ops if isinstance(op, o.Conv2D | o.Dense)]
+    assert fused == linear[:-1], "the last dense keeps its kernel's range"
+    op = next(op for op in graph.ops if isinstance(op, o.Requantize))
+    assert f"multiplier m = {int(op.rescale.multiplier.values.reshape(-1)[0])}" in words[op.layer]

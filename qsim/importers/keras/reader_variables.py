@@ -272,6 +272,10 @@ _POST_QUANTIZED = ("linear", "relu", "swish", "gelu")
 """Activations that tfmot's QuantizeAwareActivation quantizes before and after itself."""
 
 
+_NO_OUTPUT_RANGE = ("linear", "softmax", "sigmoid", "tanh")
+"""Activation layers whose Default8BitActivationQuantizeConfig has no output quantizer."""
+
+
 def _range(name: str) -> tuple[Variable, Variable]:
     return Variable(f"{name}_min", None, trainable=False), Variable(f"{name}_max", None, trainable=False)
 
@@ -297,7 +301,11 @@ def _tfmot_wrapper(c: _Config) -> Store:
         activation = tfmot_activation(as_dict(c.config.get("layer"), "a wrapped layer"))
         own += _range("pre_activation") if activation in _PRE_QUANTIZED else ()
         own += _range("post_activation") if activation in _POST_QUANTIZED else ()
-    if inside.get("quantize_output"):
+    activation_config = short_name(str(quantize.get("class_name"))) == "Default8BitActivationQuantizeConfig"
+    if inside.get("quantize_output") and not (
+        # This one decides by the activation: these keep no range of their output.
+        activation_config and tfmot_activation(as_dict(c.config.get("layer"), "a wrapped layer")) in _NO_OUTPUT_RANGE
+    ):
         own += _range("output")
     return Store(tuple(own), (("layer/", "layer", c.inner("layer", "layer")),))
 
