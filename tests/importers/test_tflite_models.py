@@ -160,6 +160,27 @@ def test_person_detect_like_biases_load() -> None:
         litert(data, codes)
 
 
+def test_shape_arithmetic_of_keras_reshape_is_folded() -> None:
+    """SHAPE -> STRIDED_SLICE -> PACK -> RESHAPE, as Keras' Reshape with an open batch converts."""
+    maker = Maker()
+    x = maker.input("x", (1, 4, 6), "INT8", 0.1, 5)
+    shape, batch, target = (maker.tensor(n, s, "INT32") for n, s in (("shape", (3,)), ("batch", ()), ("target", (3,))))
+    begin, end, step = (maker.tensor(n, (1,), "INT32", data=[v]) for n, v in (("begin", 0), ("end", 1), ("step", 1)))
+    eight, three = (maker.tensor(n, (), "INT32", data=v) for n, v in (("eight", 8), ("three", 3)))
+    y = maker.tensor("y", (1, 8, 3), "INT8", 0.1, 5)
+    maker.operator("SHAPE", [x], [shape], "ShapeOptions", outType=2)
+    maker.operator("STRIDED_SLICE", [shape, begin, end, step], [batch], "StridedSliceOptions", shrinkAxisMask=1)
+    maker.operator("PACK", [batch, eight, three], [target], "PackOptions", valuesCount=3, axis=0)
+    maker.operator("RESHAPE", [x, target], [y], "ReshapeOptions")
+    maker.output(y)
+    data = maker.bytes()
+    graph = load_tflite(data)
+    assert [type(op).__name__ for op in graph.ops] == ["Reshape"]
+    codes = random_codes(graph, 6, 1)
+    assert np.array_equal(simulate(graph, codes)["y"].reshape(6, -1), tflm(data, codes)[0].reshape(6, -1))
+    assert [e.name for e in survey(data)] == ["RESHAPE"]
+
+
 def test_wrong_calls() -> None:
     with pytest.raises(UsageError, match="litert-ref"):
         load_tflite(b"", profile="cmsis")

@@ -125,7 +125,7 @@ def test_the_users_cnn(separate: bool, tmp_path: Path) -> None:
     assert qsim.load(model, profile="litert-opt").profile == "litert-opt"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
 def test_random_models(seed: int) -> None:
     model = trained(lambda: random_model(seed), seed)
     check(model, qsim.load(model))
@@ -155,6 +155,35 @@ def close(ours: TfliteModel, theirs: TfliteModel) -> bool:
     return True
 
 
+def residual() -> Any:
+    """A BatchNormalization with a range of its own, which goes into an Add."""
+    start = L.Input((8, 8, 3))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(start)))
+    y = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x))
+    x = L.ReLU()(L.Add()([x, y]))
+    return keras.Model(start, L.Dense(3, activation="softmax")(L.Flatten()(L.AveragePooling2D(8)(x))))
+
+
+def padded() -> Any:
+    start = L.Input((9, 9, 2))
+    x = L.Conv2D(4, 3, strides=2)(L.ZeroPadding2D(((0, 1), (2, 1)))(start))
+    x = L.ReLU(6.0)(L.BatchNormalization()(x))
+    return keras.Model(start, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+
+
+def depthwise() -> Any:
+    start = L.Input((8, 8, 3))
+    x = L.Reshape((108,))(L.DepthwiseConv2D(3, activation="relu")(start))
+    return keras.Model(start, L.Dense(2)(x))
+
+
+@pytest.mark.parametrize("make", [residual, padded, depthwise])
+def test_other_layers(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "inverse_root", lambda x: tf.math.rsqrt(tf.constant(x)).numpy())
+    model = trained(make)
+    check(model, qsim.load(model))
+
+
 def test_numbers() -> None:
     assert numbers.range_quantization(-1.0, 1.0) == (np.float32(2 / 255), -1)
     assert numbers.range_quantization(0.0, 6.0) == (np.float32(6 / 255), -128)
@@ -167,6 +196,9 @@ def test_refusals(tmp_path: Path) -> None:
     joined = L.Concatenate()([L.Conv2D(3, 1, activation="relu")(start), L.Conv2D(3, 1, activation="relu")(start)])
     model = trained(lambda: keras.Model(start, L.Dense(2)(L.Flatten()(joined))))
     with pytest.raises(UnsupportedError, match="Concatenate"):
+        qsim.load(model)
+    model = trained(lambda: keras.Sequential([L.Input((5,)), L.Dense(3), L.BatchNormalization(), L.ReLU(), L.Dense(2)]))
+    with pytest.raises(UnsupportedError, match="Dense"):
         qsim.load(model)
     model = trained(lambda: keras.Sequential([L.Input((5,)), L.Dense(3)]))
     with pytest.raises(UsageError, match="input_format"):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
 from qsim.importers.tflite import lower_activation, lower_arithmetic, lower_linear, lower_reduce, lower_shape
+from qsim.importers.tflite.fold import fold_constants
 from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
 from qsim.importers.tflite.profiles import Profile, get_profile
@@ -39,12 +40,12 @@ class SurveyEntry(NamedTuple):
 
 
 def read_source(source: str | Path | bytes) -> TfliteModel:
-    """The checked model of a path or of a file's bytes. Raises ModelError, UnsupportedError."""
+    """The checked model of a path or of a file's bytes, constants folded. Raises ModelError, UnsupportedError."""
     if isinstance(source, (bytes, bytearray)):
-        return read_model(bytes(source), "model")
+        return fold_constants(read_model(bytes(source), "model"))
     path = Path(source)
     try:
-        return read_model(path.read_bytes(), path.stem)
+        return fold_constants(read_model(path.read_bytes(), path.stem))
     except OSError as error:
         raise ModelError(f"cannot read {path.name!r}: {error.strerror or error}.") from error
 

@@ -8,6 +8,7 @@ batch included, and then written as the simplest op that does the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -227,26 +228,37 @@ def strided_slice(low: Lowering, op: Operator) -> None:
     begin, end, strides = (_bounded(low, op, i, what, rank) for i, what in ((1, "begin"), (2, "end"), (3, "strides")))
     if 0 in strides:
         raise ModelError(f"{low.where(op)} has the stride 0.")
-    index = _index(x)
-    dropped = []
-    parts = []
-    for axis in range(rank):
+    taken = take_strided(_index(x), begin, end, strides, op.options, low.where(op))
+    _gathered(low, op, 0, taken)
+
+
+def take_strided(
+    x: Array,
+    begin: Sequence[int],
+    end: Sequence[int],
+    strides: Sequence[int],
+    options: Mapping[str, int | float | bool],
+    where: str,
+) -> Array:
+    """x[begin:end:strides] with the masks of STRIDED_SLICE (no ellipsis, no new axis)."""
+    parts, dropped = [], []
+    for axis, n in enumerate(x.shape):
         bit = 1 << axis
-        if int(op.options["ShrinkAxisMask"]) & bit:
-            at = begin[axis] + x.shape[axis] if begin[axis] < 0 else begin[axis]
-            at = 0 if int(op.options["BeginMask"]) & bit else at
-            if not 0 <= at < x.shape[axis]:
-                raise ModelError(f"{low.where(op)}: index {begin[axis]} lies outside axis {axis} of {x.shape}.")
+        if int(options["ShrinkAxisMask"]) & bit:
+            at = begin[axis] + n if begin[axis] < 0 else begin[axis]
+            at = 0 if int(options["BeginMask"]) & bit else at
+            if not 0 <= at < n:
+                raise ModelError(f"{where}: index {begin[axis]} lies outside axis {axis} of {x.shape}.")
             parts.append(slice(at, at + 1))
             dropped.append(axis)
             continue
-        first = None if int(op.options["BeginMask"]) & bit else begin[axis]
-        last = None if int(op.options["EndMask"]) & bit else end[axis]
+        first = None if int(options["BeginMask"]) & bit else begin[axis]
+        last = None if int(options["EndMask"]) & bit else end[axis]
         parts.append(slice(first, last, strides[axis]))
-    taken = index[tuple(parts)]
+    taken = x[tuple(parts)]
     if not taken.size:
-        raise ModelError(f"{low.where(op)}: the slice of {x.shape} is empty.")
-    _gathered(low, op, 0, taken.reshape([n for i, n in enumerate(taken.shape) if i not in dropped]))
+        raise ModelError(f"{where}: the slice of {x.shape} is empty.")
+    return np.asarray(taken.reshape([n for i, n in enumerate(taken.shape) if i not in dropped]))
 
 
 def _axis(low: Lowering, op: Operator, position: int, rank: int) -> int:

@@ -359,6 +359,12 @@ def _batch_norm(conv: _Conversion, node: LayerNode, config: Mapping[str, Any]) -
     value = conv.source(node)
     if value.open is None or value.open.kernel is None or value.open.multiplier is not None:
         raise conv.refuse(node, "does not directly follow a convolution")
+    if value.open.operator == "FULLY_CONNECTED":
+        raise conv.refuse(
+            node,
+            "follows a Dense layer, which the converter then leaves in floats",
+            "leave the BatchNormalization out, or use a 1x1 convolution",
+        )
     w = node.weights
     gamma, beta = w.get("layer/gamma"), w.get("layer/beta")
     multiplier, offset = normalization(
@@ -443,6 +449,15 @@ def _reshaped(conv: _Conversion, node: LayerNode, config: Mapping[str, Any]) -> 
     return _Value(target, conv.operator("RESHAPE", (tensor,), conv.like(node.name, target, tensor)))
 
 
+def _zero_padding(conv: _Conversion, node: LayerNode, config: Mapping[str, Any]) -> _Value:
+    tensor, shape = conv.codes(node)
+    pads = [(int(a), int(b)) for a, b in config["padding"]]
+    out = (*(n + a + b for n, (a, b) in zip(shape, pads, strict=False)), shape[2])
+    data = np.array([(0, 0), *pads, (0, 0)], dtype=np.int64)
+    table = conv.tensor(f"{node.name}.paddings", (4, 2), "INT32", data=data)
+    return _Value(out, conv.operator("PAD", (tensor, table), conv.like(node.name, out, tensor)))
+
+
 def _nothing(conv: _Conversion, node: LayerNode, config: Mapping[str, Any]) -> _Value:
     return conv.source(node)
 
@@ -459,6 +474,7 @@ _RULES = {
     "MaxPooling2D": _pool,
     "AveragePooling2D": _pool,
     "GlobalAveragePooling2D": _global_average,
+    "ZeroPadding2D": _zero_padding,
     "Flatten": _reshaped,
     "Reshape": _reshaped,
     "Dropout": _nothing,
