@@ -38,7 +38,7 @@ def assert_codes(live, x, *, source=None, rtol=0.0):
     assert rule.low <= codes.min() <= codes.max() <= rule.high
     close = np.abs(real - codes * scale) <= rtol + np.spacing(np.abs(x).astype(np.float32)) + 1e-7 * np.abs(real)
     assert close.all(), (
-        f"{live_arguments(live)}: x={x[~close][0]!r} gives {real[~close][0]}, the twin {codes[~close][0] * scale}"
+        f"{live_arguments(live)}: x={x[~close][0]!r} gives {real[~close][0]}, twin {codes[~close][0] * scale}"
     )
     if not rtol:
         assert np.array_equal(np.rint(real / scale), codes)
