@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from graphs import convolutions, dense_layers, small_cnn
 
+import qsim
 from qsim.analysis.builder import GraphBuilder
 from qsim.analysis.ranges import attaining_input, ranges
 from qsim.errors import GraphError, UnsupportedError
-from qsim.ir import Quantization
+from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
 from qsim.simulate.kernels import KERNELS
 
 
+def digits(models: Path) -> Graph:
+    return qsim.load(Path(qsim.__file__).parent / "demo" / "digits.keras")
+
+
+def jet_tagger(models: Path) -> Graph:
+    return qsim.load(models / "qkeras" / "qkeras-v3_3layer.keras", input_format="fixed<16,6>")
+
+
+def keyword_spotting(models: Path) -> Graph:
+    return qsim.load(models / "tflite" / "kws_ref_model.tflite")
+
+
+@pytest.mark.parametrize("make", [digits, jet_tagger, keyword_spotting], ids=lambda f: f.__name__)
+def test_an_input_attains_the_bound_of_every_layer_of_real_models(make, models: Path) -> None:
+    check_attained(make(models), upper=True)
+    check_attained(make(models), upper=False)
+
+
 @pytest.mark.parametrize("make", [convolutions, dense_layers, small_cnn], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("upper", [True, False])
 def test_an_input_attains_the_bound_of_every_linear_layer(make, upper: bool) -> None:
-    graph = make()
+    check_attained(make(), upper=upper)
+
+
+def check_attained(graph: Graph, *, upper: bool) -> None:
     proven = ranges(graph)
     checked = 0
     for op in graph.ops:
