@@ -7,8 +7,9 @@ import pytest
 pytest.importorskip("qkeras")
 
 from keras_compare import check
-from random_models import random_model
+from random_models import random_model, wide_model
 
+from qsim.errors import UnsupportedError
 from qsim.importers import load
 
 QUICK, ALL = 60, 200
@@ -55,7 +56,8 @@ def test_five_hundred_models_from_the_whole_layer_set():
             graph = load(model)
         except UnsupportedError as error:
             # A staircase on averages whose meaning differs by position, behind a normalization: 62 bits do not hold it.
-            assert "common grid in 62 bits" in str(error)
+            if "common grid in 62 bits" not in str(error):
+                raise
             refused += 1
             continue
         assert "quantize" in check(model, graph, x)["keras"], seed

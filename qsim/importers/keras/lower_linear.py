@@ -53,7 +53,7 @@ def quantize(ctx: Context, node: LayerNode, name: str, twin: Quantizer, array: A
     if weights.doubtful:
         ctx.b.note(
             f"Quantizing {name!r} of layer {node.name!r} takes a float32 logarithm so near a tie that machines may "
-            "round it either way: compare with qsim diff, or move the weight (or freeze the automatic scale) to be sure."
+            "round it either way: compare with qsim diff, or move the weight (or freeze the automatic scale)."
         )
     return weights
 
