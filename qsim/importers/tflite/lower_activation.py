@@ -175,7 +175,8 @@ def _real_table(low: Lowering, op: Operator, function: Callable[[Array], Array])
 
 
 def _float32_logistic(x: Array) -> Array:
-    return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x.astype(np.float64)).astype(np.float32)))
+    with np.errstate(over="ignore"):  # exp beyond float32 is infinity, and the result 0
+        return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x.astype(np.float64)).astype(np.float32)))
 
 
 def _float32_tanh(x: Array) -> Array:
