@@ -59,9 +59,11 @@ def show_diff(result: Diff, terms: int) -> None:
         which = [row.tensor for row in result.tensors if note in row.notes]
         names = ", ".join(map(short, which[:6])) + (f" and {len(which) - 6} more" if len(which) > 6 else "")
         view.paragraph(f"Read: {names}: {note}")
-    if result.unobserved:
-        names = ", ".join(map(short, result.unobserved[:6])) + (", ..." if len(result.unobserved) > 6 else "")
-        view.paragraph(f"Not observed: {_tensors(len(result.unobserved))} ({names})")
+    given = [entry.tensor for entry in result.graph.inputs]
+    unobserved = [name for name in result.unobserved if name not in given]
+    if unobserved:
+        names = ", ".join(map(short, unobserved[:6])) + (", ..." if len(unobserved) > 6 else "")
+        view.paragraph(f"Not observed: {_tensors(len(unobserved))} ({names})")
     if result.first is None:
         click.secho("All codes are equal.", fg="green")
         return

@@ -302,3 +302,23 @@ def test_wrong_usage(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert words in text
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrapped_model_without_a_graph_still_shows_its_variables(run: Run, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    inner = {"class_name": "Reticulate", "config": {"name": "a"}}
+    wrapper = {"name": "quant_a", "layer": inner, "quantize_config": {"class_name": "C", "config": {}}}
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 4]}},
+        {"class_name": "QuantizeWrapperV2", "config": wrapper},
+    ]
+    with h5py.File(tmp_path / "q.h5", "w") as file:
+        config = {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.create_group("model_weights/quant_a")
+        group["quant_a/optimizer_step:0"] = np.int32(-1)
+        group.attrs["weight_names"] = ["quant_a/optimizer_step:0"]
+    code, out, err = run("explain", tmp_path / "q.h5")
+    assert code == 1
+    assert "quant_a/optimizer_step scalar 1 counter of training steps" in out
+    assert "Error: " in err

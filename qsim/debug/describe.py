@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qsim.debug.describe_ops import ROUNDINGS, code_unit, integer_lines, number, real_lines, short
+from qsim.debug.describe_ops import ROUNDINGS, code_unit, integer_lines, number, real_lines, short, zero_text
 from qsim.debug.dissect import Step, dissect
 from qsim.debug.wrapper import Variable, wrapper_variables
 from qsim.errors import UsageError
@@ -97,7 +97,7 @@ def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Desc
         lines.append(
             f"Input {entry.tensor!r}: a real number r becomes the code r / {number(tensor.quantization.scale[0])} "
             f"rounded {ROUNDINGS[entry.rounding]}"
-            + (f", plus {tensor.quantization.zero_point}" if tensor.quantization.zero_point else "")
+            + zero_text(tensor.quantization.zero_point)
             + f", kept within [{entry.low}, {entry.high}]."
         )
     parts = [Part(title="How to read this", lines=tuple(lines))]

@@ -111,7 +111,7 @@ def integer_lines(graph: Graph, op: o.Op) -> list[str]:
             n, a, d = (_value(v) for v in (op.numerator, op.addend, op.divisor))
             plus = f" + {a}" if a != "0" else ""
             return [
-                f"code = (x * {n}{plus}) / {d}, rounded {ROUNDINGS[op.rounding]}{_zero(op.zero_point)}, clipped to "
+                f"code = (x * {n}{plus}) / {d}, rounded {ROUNDINGS[op.rounding]}{zero_text(op.zero_point)}, clipped to "
                 f"[{op.low}, {op.high}]."
             ]
         case o.Threshold():
@@ -170,7 +170,7 @@ def _linear(graph: Graph, op: o.Conv2D | o.Dense | o.ConvTranspose2D) -> list[st
 def _requantize(graph: Graph, op: o.Requantize) -> list[str]:
     x, y = graph[op.inputs[0]], graph[op.output]
     source = f"(x - {op.input_zero_point})" if op.input_zero_point else "x"
-    lines = [f"{_rescale_text(op.rescale, source)}{_zero(op.zero_point)}, {_overflow_text(op)}."]
+    lines = [f"{_rescale_text(op.rescale, source)}{zero_text(op.zero_point)}, {_overflow_text(op)}."]
     if op.negative is not None:
         lines.append(f"Where {source} is negative instead: {_rescale_text(op.negative, source)}.")
     factor = _factor(op.rescale)
@@ -222,7 +222,8 @@ def _overflow_text(op: o.Requantize) -> str:
     return f"wrapped into [{op.low}, {op.high}] (high bits are dropped)"
 
 
-def _zero(zero_point: int) -> str:
+def zero_text(zero_point: int) -> str:
+    """The addition of a zero point as a phrase; empty for 0."""
     return "" if not zero_point else f", {'plus' if zero_point > 0 else 'minus'} {abs(zero_point)} (the zero point)"
 
 

@@ -59,7 +59,7 @@ def page(result: Diff, problems: Sequence[str] = ()) -> str:
             network=_network(graph, rows, first),
             states=STATES,
             rows=[_row(graph, row, first) for row in result.tensors],
-            unobserved=[short(name) for name in result.unobserved],
+            unobserved=[short(n) for n in result.unobserved if n not in [entry.tensor for entry in graph.inputs]],
             notes=_notes(result.tensors),
             histograms=_histograms(result),
             hist={"width": WIDTH, "height": HEIGHT},
@@ -122,7 +122,7 @@ def _network(graph: Graph, rows: dict[str, TensorDiff], first: FirstDifference |
             state = "first"
         worst = max(seen, key=lambda r: r.percent, default=None)
         box["kind"] = state
-        box["title"] = report.clip(short(name), 22)
+        box["title"] = short(name, 20)
         box["text"] = STATES[state] if worst is None or not worst.differing else f"{worst.percent:.3g} % differ"
         box["link"] = f"row-{list(graph.tensors).index(worst.tensor)}" if worst else ""
         box["label"] = f"{short(name)}: {STATES[state]}"
