@@ -136,6 +136,7 @@ def test_batch_normalization_is_folded_as_the_converter_does(monkeypatch: pytest
     model = trained(normalized)
     ours, theirs = to_tflite(from_memory(model)), read_source(converted(model))
     assert close(ours, theirs)
+    assert any("1/sqrt" in note for note in qsim.load(model).notes)
     monkeypatch.setattr(numbers, "inverse_root", lambda x: tf.math.rsqrt(tf.constant(x)).numpy())
     check(model, qsim.load(model))
 

@@ -36,6 +36,13 @@ _FIXED_OUTPUT = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH"
 _SAME_PADDING = {"same": 0, "valid": 1}
 
 
+_NORMALIZATION_NOTE = (
+    "Batch normalization is folded with a correctly rounded 1/sqrt(variance + epsilon). TensorFlow's converter uses a "
+    "vector instruction that is off by one unit in the last place of float32 for some channels, which ones depends on "
+    "its processor; its scales can differ from these by that much. To reproduce a given .tflite file, load the file."
+)
+
+
 def is_tfmot(model: KerasModel) -> bool:
     """Whether the model has been through tfmot's quantize_model or quantize_apply."""
     return any(node.class_name in (WRAPPER, INPUT_QUANTIZER) for node in model.nodes)
@@ -47,7 +54,11 @@ def lower_tfmot(model: KerasModel, profile: str | None = None) -> Graph:
     Raises UnsupportedError for layers that the converter's rules are not reproduced for, ModelError for models whose
     wrappers do not fit together, UsageError for an unknown profile.
     """
-    return import_model(to_tflite(model), get_profile(profile))
+    graph = import_model(to_tflite(model), get_profile(profile))
+    folded = any(
+        n.class_name == WRAPPER and n.config["layer"]["class_name"] == "BatchNormalization" for n in model.nodes
+    )
+    return replace(graph, notes=(*graph.notes, _NORMALIZATION_NOTE)) if folded else graph
 
 
 def to_tflite(model: KerasModel) -> TfliteModel:
