@@ -28,13 +28,15 @@ class Observed:
     """One tensor's observed codes (N, *shape) and how they were read.
 
     off_grid: largest distance of a given float from its code's value, in codes (0 for integers).
-    notes: what was done to the array (turned from NCHW, read as floats, ...).
+    notes: what was done to the array (turned from NCHW, read as floats, ...). float32: real values in single precision
+    (or less), so that the other side computed them with float32's rounding.
     """
 
     tensor: str
     codes: Array
     off_grid: float = 0.0
     notes: tuple[str, ...] = ()
+    float32: bool = False
 
 
 def read_dump(path: str | Path) -> dict[str, Array]:
@@ -136,6 +138,7 @@ def read_array(
         codes=codes.astype(np.int64) + q.zero_point,
         off_grid=off_grid,
         notes=(*notes, "real values read by the tensor's scale"),
+        float32=arranged.dtype.itemsize <= 4,
     )
 
 
