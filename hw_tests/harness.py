@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qsim.verify import verilator
-from qsim.verify.rtl import _environment
+from qsim.verify.rtl import simulator_environment
 
 HERE = Path(__file__).parent
 LIBRARY = HERE.parent / "templates" / "rtl" / "lib"
@@ -63,13 +63,13 @@ def run_kernel(
     runner = get_runner("verilator")
     verilator.reuse_objects("cocotb", build)
     text = io.StringIO()
-    with _environment(verilator.environment()), contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+    with simulator_environment(), contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         try:
             runner.build(
                 sources=sorted(LIBRARY.glob("*.sv")),
                 hdl_toplevel=module,
                 build_dir=str(build),
-                build_args=["-Wno-fatal", *verilator.CPP_FLAGS],
+                build_args=["-Wno-fatal"],
                 parameters=dict(parameters),
                 timescale=("1ns", "1ps"),
                 log_file=folder / "build.log",

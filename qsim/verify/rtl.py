@@ -26,6 +26,10 @@ COCOTB_FRAMES = 4
 """Up to so many samples go through cocotb; of more, the first so many, and all through the native bench."""
 
 
+LONG = 300_000
+"""Cycles from which on an optimised build pays."""
+
+
 def run(
     graph: Graph,
     directory: Path,
@@ -76,7 +80,8 @@ def run(
             if facts is not None:
                 facts |= _cycles(made, completions)
         if frames > some:
-            native = NativeBench(made, directory, Path(scratch) / "native")
+            long = frames * made.schedule.interval > LONG
+            native = NativeBench(made, directory, Path(scratch) / "native", optimize=long)
             rough = native.run(
                 shapes, arrays, seed=seed + 1, idle=0.2 if idle else 0.0, backpressure=0.2 if backpressure else 0.0
             )
@@ -146,14 +151,14 @@ class CocotbBench:
                            f'public_flat_rw -module "{made.module}" -var "?_axis*"\n', encoding="utf-8")  # fmt: skip
         names = (directory / "sources.f").read_text(encoding="utf-8").split()
         self.runner = get_runner("verilator")
-        with _environment(verilator.environment()), _quiet(build / "build.log") as log:
+        with simulator_environment(), _quiet(build / "build.log") as log:
             verilator.reuse_objects("cocotb", build)
             try:
                 self.runner.build(
                     sources=[control, *(directory / name for name in names)],
                     hdl_toplevel=made.module,
                     build_dir=str(build),
-                    build_args=["-Wno-fatal", "--no-public-flat-rw", *verilator.CPP_FLAGS],
+                    build_args=["-Wno-fatal", "--no-public-flat-rw"],
                     defines={"QSIM_TRACE": 1},
                     parameters={"MEM_DIR": f'"{directory / "mem"}"'},
                     timescale=("1ns", "1ps"),
@@ -194,7 +199,7 @@ class CocotbBench:
                 "results": str(folder / "results.json"),
             }
             (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-            with _environment(verilator.environment()), _quiet(folder / "test.log"):
+            with simulator_environment(), _quiet(folder / "test.log"):
                 try:
                     self.runner.test(
                         test_module="qsim.verify.rtl_cocotb",
@@ -257,8 +262,10 @@ def _tail(path: Path, characters: int = 1500) -> str:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """os.environ with ``values``: cocotb's runner takes the environment of its process."""
+def simulator_environment() -> Iterator[None]:
+    """os.environ as Verilator and its makefiles need it: cocotb's runner takes the environment of its process."""
+    values = dict(verilator.environment())
+    values["MAKEFLAGS"] = " ".join([values["MAKEFLAGS"], *verilator.make_flags(False)])
     before = dict(os.environ)
     os.environ.update(values)
     try:

@@ -30,7 +30,7 @@ class NativeRun:
 class NativeBench:
     """A built simulation of the design in ``directory``; ``run`` may be called many times."""
 
-    def __init__(self, design: Design, directory: Path, build: Path) -> None:
+    def __init__(self, design: Design, directory: Path, build: Path, *, optimize: bool = False) -> None:
         self.design, self.directory, self.build = design, directory.resolve(), build
         files = (self.directory / "sources.f").read_text(encoding="utf-8").split()
         slowest = max([*design.schedule.cycles.values(), design.schedule.latency])
@@ -54,6 +54,7 @@ class NativeBench:
             templates().get_template("rtl/bench/main.cpp.j2").render(views),
             build,
             arguments=["-DQSIM_TRACE", f'-GMEM_DIR="{self.directory / "mem"}"'],
+            optimize=optimize,
         )
 
     def run(

@@ -17,9 +17,11 @@ from qsim.errors import QsimError, ToolMissingError
 
 HOW = 'install it with: pip install "qsim[cosim]"'
 
-CPP_FLAGS = ("-CFLAGS", "-O1")
-MAKE_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-"""Light optimisation: a design is built once and run for some thousand cycles."""
+
+def make_flags(optimize: bool) -> tuple[str, ...]:
+    """Variables for make: the runtime is always optimised, the design only where it will run for long, since that
+    doubles the time that it takes to compile."""
+    return (f"OPT_FAST={'-O1' if optimize else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
 
 @lru_cache(maxsize=1)
@@ -105,16 +107,20 @@ def keep_objects(kind: str, build: Path) -> None:
             shutil.copyfile(path, _objects(kind) / path.name)
 
 
-def build_native(sources: Sequence[Path], top: str, main: str, build: Path, *, arguments: Sequence[str] = ()) -> Path:
+def build_native(
+    sources: Sequence[Path], top: str, main: str, build: Path, *, arguments: Sequence[str] = (), optimize: bool = False
+) -> Path:
     """Verilate ``sources`` with the C++ text ``main`` (a main function on class Vtop) and return the executable."""
     build.mkdir(parents=True, exist_ok=True)
     (build / "main.cpp").write_text(main, encoding="utf-8")
     command = ["verilator", "--cc", "--exe", "-Mdir", str(build), "--prefix", "Vtop", "-o", "run", "--top-module", top]
-    command += ["-Wno-fatal", *CPP_FLAGS, *arguments, str(build / "main.cpp"), *(str(s) for s in sources)]
+    command += ["-Wno-fatal", *arguments, str(build / "main.cpp"), *(str(s) for s in sources)]
     run(command, build, "verilator")
     reuse_objects("native", build)
     run(
-        ["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *MAKE_FLAGS], build, "the C++ build"
+        ["make", "-C", str(build), "-f", "Vtop.mk", "-j", str(os.cpu_count() or 1), *make_flags(optimize)],
+        build,
+        "the C++ build",
     )
     return build / "run"
 
