@@ -21,6 +21,7 @@ from qsim.importers.keras import (
 )
 from qsim.importers.keras.lower_blueoil import unwrapped
 from qsim.importers.keras.lower_context import Context, Lowering
+from qsim.importers.keras.lower_layout import as_seen, lower_in_layout
 from qsim.importers.keras.lower_quantize import quantization
 from qsim.importers.keras.lower_value import Value, distinct
 from qsim.importers.keras.model import KerasModel, LayerNode
@@ -84,8 +85,9 @@ def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | l
     if node.name in ctx.at_boundary:
         # The input was quantized by this layer's own quantizer at the graph's boundary.
         return inputs[0].but(layer=node.name)
+    lowering = LAYERS[node.class_name]
     try:
-        return LAYERS[node.class_name](ctx, node, inputs)
+        return lower_in_layout(lowering, ctx, node, inputs)
     except UnsupportedError as error:
         if error.layer is not None:
             raise
@@ -163,6 +165,7 @@ def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | 
 def _output(ctx: Context, value: Value) -> Output:
     """The tensor that ends the model. Where the meaning has run ahead of the codes, a tensor of the layer's own name
     says it; clamps and meanings that differ by position are computed."""
+    value = as_seen(ctx, value, value.layer)
     if value.clamped or not value.channelwise or not any(distinct(value.scale)):
         value = ctx.grid(value, value.layer)
     meaning = quantization(value.scale, value.offset)

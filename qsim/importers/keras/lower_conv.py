@@ -213,8 +213,7 @@ def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     channels_last(node)
     value, config = inputs[0], node.config
     rank(node, value, 3)
-    if pair(config.get("dilation_rate", 1)) != (1, 1):
-        raise UnsupportedError("a dilated transposed convolution is not supported", way_out="use dilation_rate=1")
+    dilation = pair(config.get("dilation_rate", 1))
     if config.get("output_padding") is not None:
         raise UnsupportedError(
             "output_padding is not supported", way_out="leave output_padding at None, as QKeras does"
@@ -223,7 +222,15 @@ def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     padding = str(config.get("padding", "valid")).lower()
     if padding not in ("valid", "same"):
         raise UnsupportedError(f"padding {padding!r} is not supported", way_out="use 'valid' or 'same'")
-    rows, columns = (_transposed_axis(value.shape[i], size[i], strides[i], padding) for i in (0, 1))
+    # A dilated kernel is the kernel with zeros between its taps.
+    spread = tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
+    rows, columns = (_transposed_axis(value.shape[i], spread[i], strides[i], padding) for i in (0, 1))
+
+    def layout(w: Array) -> Array:
+        spaced = np.zeros((*spread, *w.shape[2:]), dtype=w.dtype)
+        spaced[:: dilation[0], :: dilation[1]] = w
+        return np.asarray(spaced.transpose(0, 1, 3, 2))
+
     result = linear(
         ctx,
         node,
@@ -231,7 +238,7 @@ def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         ConvTranspose2D,
         quantized_kernel(ctx, node, "kernel", (*size, filters, value.shape[2])),
         bias_values(ctx, node, filters),
-        layout=lambda w: np.asarray(w.transpose(0, 1, 3, 2)),
+        layout=layout,
         strides=strides,
         padding=(rows[1], columns[1]),
         output_size=(rows[0], columns[0]),

@@ -74,6 +74,7 @@ class Value:
     scale, offset: object arrays of Fractions, collapsed, broadcastable against the shape; a zero scale means a
     constant.
     floor, ceiling: clamps that no op has applied yet; None: none.
+    turned: the tensor has channels last where the model sees them first (``lower_layout``).
     boundary: a function ('softmax', ...) that stays outside the graph; such a value can only be an output.
     """
 
@@ -85,6 +86,7 @@ class Value:
     floor: Fraction | None = None
     ceiling: Fraction | None = None
     boundary: str = "linear"
+    turned: bool = False
 
     @staticmethod
     def of(tensor: str, layer: str, shape: Sequence[int], scale: Any, offset: Any = ZERO) -> Value:
