@@ -68,7 +68,7 @@ REFUSED = [
         "common grid",
         "insert a QActivation",
     ),
-    (lambda: chain(keras.layers.BatchNormalization(axis=1, name="norm")), "'norm'", "axis 1", "last axis"),
+    (lambda: chain(keras.layers.BatchNormalization(axis=2, name="norm")), "'norm'", "axis 2", "last axis"),
 ]
 
 
