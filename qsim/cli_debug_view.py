@@ -65,7 +65,7 @@ def show_diff(result: Diff, terms: int) -> None:
         names = ", ".join(map(short, unobserved[:6])) + (", ..." if len(unobserved) > 6 else "")
         view.paragraph(f"Not observed: {_tensors(len(unobserved))} ({names})")
     if result.first is None:
-        click.secho("All codes are equal.", fg="green")
+        view.paragraph(f"{result.agreement[0].upper()}{result.agreement[1:]}.")
         return
     for line in headline(result, result.first):
         view.paragraph(line)

@@ -70,7 +70,9 @@ class Diff:
     def ok(self) -> bool:
         return self.first is None
 
-    def _equal(self) -> str:
+    @property
+    def agreement(self) -> str:
+        """The sentence for a comparison without a mismatch; it tells what float32 alone rounded otherwise."""
         rounded = sum(t.float32 for t in self.tensors)
         if not rounded:
             return "all codes are equal"
@@ -83,7 +85,7 @@ class Diff:
     def __str__(self) -> str:
         lines = [f"simulator against {self.against}: {self.samples} samples, {len(self.tensors)} tensors compared"]
         if self.first is None:
-            return "\n".join([*lines, self._equal()])
+            return "\n".join([*lines, self.agreement])
         first = next(t for t in self.tensors if t.tensor == self.first.tensor)
         lines.append(
             f"layer {first.layer!r} is the first to differ: {first.percent:.3g} % of the codes of {first.tensor!r} "

@@ -54,6 +54,7 @@ def page(result: Diff, problems: Sequence[str] = ()) -> str:
             samples=f"{result.samples:,}",
             ok=result.ok and not problems,
             verdict=_verdict(result),
+            agreement=f"{result.agreement[0].upper()}{result.agreement[1:]}." if result.ok else "",
             problems=problems,
             finding=_finding(result, first, rows) if first else None,
             network=_network(graph, rows, first),
