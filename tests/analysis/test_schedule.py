@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from c_graphs import movements, odd_names, random_dag, softmaxes
 from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
 
 from qsim.analysis.folding import choose
@@ -44,6 +46,11 @@ def test_every_op(name: str, tmp_path: Path) -> None:
     measure(OP_GRAPHS[name](), tmp_path)
 
 
+@pytest.mark.parametrize("make", [softmaxes, movements, odd_names])
+def test_further_graphs(make: Callable[[], Graph], tmp_path: Path) -> None:
+    measure(make(), tmp_path)
+
+
 @pytest.mark.parametrize("folding", [1, {"conv2d1": 8, "conv2d4": 2}, 10**6])
 def test_foldings(folding: object, tmp_path: Path) -> None:
     graph = small_cnn()
@@ -56,6 +63,12 @@ def test_foldings(folding: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [3, 9])
 def test_random_networks(seed: int, tmp_path: Path) -> None:
     measure(random_graph(seed), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_random_branching_networks(seed: int, tmp_path: Path) -> None:
+    measure(random_dag(seed), tmp_path)
 
 
 @pytest.mark.slow

