@@ -78,7 +78,8 @@ def main() -> None:
     for io_type in ("io_parallel", "io_stream"):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                rows.append((f"hls4ml C++ emulation, {io_type}", rate(hls4ml_model(io_type, folder), x[: min(count, 500)])))
+                peer = hls4ml_model(io_type, folder)
+                rows.append((f"hls4ml C++ emulation, {io_type}", rate(peer, x[: min(count, 500)])))
             except Exception as error:
                 print(f"hls4ml {io_type} left out: {type(error).__name__}: {error}")
     for name, value in rows:

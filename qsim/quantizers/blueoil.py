@@ -89,7 +89,7 @@ def _found(registered: str, name: str, custom_objects: Mapping[str, Any] | None 
             f"{name} was saved with the backward {registered!r}, which is not registered here. "
             "Import the module that registers it before the model is loaded."
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 class _Quantizer:

@@ -49,7 +49,7 @@ def trained_ternary(node: LayerNode, name: str, twin: TrainedTernary, array: Arr
     positive, negative = (int(v / grid) for v in levels)
     if max(abs(positive), abs(negative)).bit_length() > MOST_LEVEL_BITS:
         raise UnsupportedError(
-            f"its two trained factors {twin.positive} and {twin.negative} have no common grid in {MOST_LEVEL_BITS} bits",
+            f"its trained factors {twin.positive} and {twin.negative} have no common grid in {MOST_LEVEL_BITS} bits",
             way_out="train longer or restart: one of the factors has all but vanished",
         )
     values = np.where(codes > 0, positive, np.where(codes < 0, negative, 0)).astype(np.int64)
@@ -98,9 +98,17 @@ def split_linear(
         )  # fmt: skip
         parts.append(
             ctx.add(
-                Requantize, [total], f"{name}.{suffix}.scaled", node.name, np.asarray(scale, dtype=object),
-                fractions_of(0), rescale=rescale, overflow=Overflow.SAT, low=low, high=high,
-            )  # fmt: skip
+                Requantize,
+                [total],
+                f"{name}.{suffix}.scaled",
+                node.name,
+                np.asarray(scale, dtype=object),
+                fractions_of(0),
+                rescale=rescale,
+                overflow=Overflow.SAT,
+                low=low,
+                high=high,
+            )
         )
     offset = fractions_of(0) if bias is None else bias
     result = Value.of(value.tensor, node.name, value.shape, scale, offset)
