@@ -1,0 +1,201 @@
+"""Seeded random networks of Blueoil's quantizers, and their evaluation without qsim's importer.
+
+``evaluate`` counts: the codes of an activation are integers, a kernel is what Keras' own run of its quantizer gives,
+of one or two levels per channel, so every sum of a layer is exact. Scales, biases, normalization follow in float64.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import keras
+import numpy as np
+import qkeras
+import tensorflow as tf
+
+from qsim.quantizers import blueoil
+
+WEIGHTS = (
+    "binary_mean_scaling_quantizer",
+    "binary_channel_wise_mean_scaling_quantizer",
+    "twn_weight_quantizer",
+    "ttq_weight_quantizer",
+)
+
+
+class Maker:
+    """Draws one network: 1 to 4 layers of one quantizer or of mixed ones, on a quantized image."""
+
+    def __init__(self, seed: int, weights: str | None = None) -> None:
+        self.rng, self.weights = np.random.default_rng(seed), weights
+
+    def pick(self, options):
+        return options[int(self.rng.integers(len(options)))]
+
+    def chance(self, p: float) -> bool:
+        return bool(self.rng.random() < p)
+
+    def quantizer(self):
+        name = self.weights or self.pick(WEIGHTS)
+        q = getattr(blueoil, name)()
+        if name == "ttq_weight_quantizer":
+            q.positive.assign(float(self.rng.uniform(0.2, 1.5)))
+            q.negative.assign(float(self.rng.uniform(0.2, 1.5)) if self.chance(0.8) else float(q.positive.numpy()))
+        return q
+
+    def activation(self):
+        if self.chance(0.2):
+            return qkeras.binary(alpha=1)
+        bit, top = self.pick([1, 2, 2, 2, 3, 4]), self.pick([1.0, 2.0, 2.0, 3.0, 0.7])
+        return blueoil.linear_mid_tread_half_quantizer(bit, top)
+
+    def layer(self, kind: str, x):
+        """One linear layer, then normalization or not, then the activation, inside or behind."""
+        behind, bias = self.chance(0.6), self.chance(0.4)
+        activation = None if behind else self.activation()
+        common = {"use_bias": bias, "activation": activation}
+        wrapped, quantizer = self.chance(0.4), self.quantizer()
+        if kind == "dense":
+            units = int(self.rng.integers(2, 12))
+            made = (
+                blueoil.QuantizedKernel(keras.layers.Dense(units, **common), quantizer)
+                if wrapped
+                else qkeras.QDense(units, kernel_quantizer=quantizer, **common)
+            )
+        elif kind == "depthwise":
+            made = blueoil.QuantizedKernel(keras.layers.DepthwiseConv2D(self.window(x), **common), quantizer)
+        else:
+            common |= {"strides": self.pick([1, 1, 2]), "padding": self.pick(["same", "valid"])}
+            filters = int(self.rng.integers(1, 10))
+            made = (
+                blueoil.QuantizedKernel(keras.layers.Conv2D(filters, self.window(x), **common), quantizer)
+                if wrapped
+                else qkeras.QConv2D(filters, self.window(x), kernel_quantizer=quantizer, **common)
+            )
+        x = made(x)
+        if behind:
+            if self.chance(0.7):
+                x = keras.layers.BatchNormalization()(x)
+            x = keras.layers.Activation(self.activation())(x)
+        return x
+
+    def window(self, x):
+        h, w = x.shape[1:3]
+        return int(self.rng.integers(1, min(h, 3) + 1)), int(self.rng.integers(1, min(w, 3) + 1))
+
+    def model(self):
+        shape = (int(self.rng.integers(3, 8)), int(self.rng.integers(3, 8)), int(self.rng.integers(1, 5)))
+        inputs = keras.Input(shape)
+        first = blueoil.linear_mid_tread_half_quantizer(self.pick([2, 4, 8]), self.pick([1.0, 2.0]))
+        x = qkeras.QActivation(first)(inputs)
+        for _ in range(int(self.rng.integers(1, 4))):
+            if self.chance(0.15) and min(x.shape[1:3]) > 1:
+                x = keras.layers.MaxPooling2D(2)(x)
+            x = self.layer("depthwise" if self.chance(0.2) else "conv", x)
+        x = keras.layers.Flatten()(x)
+        if self.chance(0.5):
+            x = self.layer("dense", x)
+        x = qkeras.QDense(3, kernel_quantizer=self.quantizer())(x)
+        model = keras.Model(inputs, x)
+        for variable in model.variables:
+            self.initialize(variable)
+        return model
+
+    def initialize(self, variable) -> None:
+        base, shape = variable.path.rsplit("/", 1)[-1], variable.shape
+        if base in ("kernel", "depthwise_kernel"):
+            variable.assign(self.rng.normal(size=shape) * 0.5)
+        elif base in ("bias", "beta", "moving_mean"):
+            variable.assign(self.rng.normal(size=shape) * 0.3)
+        elif base == "gamma":
+            variable.assign(self.rng.uniform(0.3, 2, size=shape) * self.rng.choice([1, 1, 1, -1], size=shape))
+        elif base == "moving_variance":
+            variable.assign(self.rng.uniform(0.1, 3, size=shape))
+
+
+def images(model, seed: int, count: int) -> np.ndarray:
+    """Random inputs that reach beyond the first quantizer's range, float32."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-0.3, 2.2, size=(count, *model.input_shape[1:])).astype(np.float32)
+
+
+def evaluate(model, x: np.ndarray) -> dict[str, np.ndarray]:
+    """{layer name: float64 output} of a chain of layers."""
+    value, outputs = _Reals(np.asarray(x, dtype=np.float64)), {}
+    for layer in model.layers[1:]:
+        value = _run(layer, value)
+        outputs[layer.name] = value.reals
+    return outputs
+
+
+class _Reals:
+    """Values as float64 and, behind a quantizer, as integer codes times a step."""
+
+    def __init__(self, reals: np.ndarray) -> None:
+        self.reals, self.codes, self.step = reals, None, None
+
+    @staticmethod
+    def of(codes: np.ndarray, step: Fraction) -> _Reals:
+        made = _Reals(codes * float(step))
+        made.codes, made.step = codes, step
+        return made
+
+    def moved(self, move) -> _Reals:
+        return _Reals.of(move(self.codes), self.step)
+
+
+def _run(layer, value: _Reals) -> _Reals:
+    match type(layer).__name__:
+        case "QActivation" | "Activation":
+            return _quantized(layer.activation, value.reals)
+        case "BatchNormalization":
+            gamma, beta, mean, variance = (np.asarray(w, dtype=np.float64) for w in layer.get_weights())
+            inverse = gamma / np.sqrt(variance + layer.epsilon)
+            return _Reals(value.reals * inverse + (beta - mean * inverse))
+        case "Flatten":
+            return value.moved(lambda a: a.reshape(len(a), -1))
+        case "MaxPooling2D":
+            return value.moved(lambda a: np.asarray(tf.nn.max_pool2d(tf.constant(a, tf.float64), 2, 2, "VALID")))
+        case "QuantizedKernel":
+            return _linear(layer.layer, layer.quantizer, value)
+    return _linear(layer, layer.kernel_quantizer_internal, value)
+
+
+def _quantized(q, reals: np.ndarray) -> _Reals:
+    if isinstance(q, qkeras.binary):
+        return _Reals.of(np.where(reals >= 0, 1.0, -1.0), Fraction(1))
+    levels = 2**q.bit - 1
+    # Multiplied first, so that a float32 input on a tie is found on it.
+    codes = np.floor(np.clip(reals, 0, q.max_value) * levels / q.max_value + 0.5)
+    return _Reals.of(codes, Fraction(q.max_value) / levels)
+
+
+def _linear(layer, quantizer, value: _Reals) -> _Reals:
+    kernel = np.asarray(quantizer(np.asarray(layer.kernel)), dtype=np.float64)
+    axes = tuple(range(kernel.ndim - 1))
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    if depthwise:
+        axes = axes[:2]
+    positive, negative = np.maximum(kernel, 0).max(axis=axes), np.maximum(-kernel, 0).max(axis=axes)
+    assert np.isin(kernel, 0).any() or ((kernel == positive) | (kernel == -negative)).all()
+    above, below = (_sums(layer, value.codes, (side > 0).astype(np.float64)) for side in (kernel, -kernel))
+    positive, negative = positive.reshape(-1), negative.reshape(-1)
+    one = np.where((positive == negative) | (negative == 0), positive, np.where(positive == 0, negative, 0))
+    step = float(value.step)
+    reals = np.where(one > 0, (above - below) * one, above * positive - below * negative) * step
+    if layer.use_bias:
+        reals = reals + np.asarray(layer.bias, dtype=np.float64)
+    if layer.activation in (None, keras.activations.linear):
+        return _Reals(reals)
+    return _quantized(layer.activation, reals)
+
+
+def _sums(layer, codes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if isinstance(layer, keras.layers.Dense):
+        return codes @ mask
+    convolve = tf.nn.conv2d
+    parts = [(codes, mask)]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        parts = [(codes[..., c : c + 1], mask[:, :, c : c + 1]) for c in range(mask.shape[2])]
+    sums = [np.asarray(convolve(a, m, layer.strides, layer.padding.upper())) for a, m in parts]
+    return np.concatenate(sums, axis=-1)
