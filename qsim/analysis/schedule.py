@@ -99,6 +99,10 @@ def _processes(
                 source = Steps([], outputs, [((), True)], limit=frames * size, start=-1, gate=gate)
                 sources.append(source)
                 made.append(source)
+            case s.ConstantSource():
+                # Two frames more than are needed: what its FIFOs and those behind it can hold is less or waits.
+                limit = (frames + 2) * network.streams[kernel.name].size + 2 * FIFO_DEPTH
+                made.append(Steps([], outputs, [((), True)], limit=limit))
             case s.Pointwise() if kernel.stages:
                 stages = [Channel(1, 0) for _ in range(kernel.stages)]
                 made.append(Steps(inputs, [stages[0]], program(kernel)))
@@ -119,6 +123,8 @@ def _processes(
                 frame = Frames(sizes, inputs, steps, kernel.inner, kernel.credits, 3)
                 frame.sender = Sender(1, frame.results, outputs, frame)
                 made += [frame, frame.sender]
+            case s.Sink():
+                made.append(Steps(inputs, [], program(kernel), start=-1))  # takes nothing before the first input
             case _:
                 made.append(Steps(inputs, outputs, program(kernel), wait=isinstance(kernel, s.Mask)))
     if gated:
@@ -164,31 +170,50 @@ def _run(processes: list[Process]) -> None:
                     queue.append(other)
 
 
-def _joins(network: s.Network) -> list[tuple[str, str, int]]:
-    """The FIFOs in front of kernels with several inputs, without those that only constants feed."""
+def _joins(network: s.Network) -> dict[tuple[str, str, int], bool]:
+    """The FIFOs in front of kernels with several inputs, and whether constants alone feed them."""
     constant: dict[str, bool] = {}
     for kernel in network.kernels:
         constant[kernel.name] = isinstance(kernel, s.ConstantSource) or (
             bool(kernel.inputs) and all(constant[stream] for stream in kernel.inputs)
         )
-    return [
-        (stream, kernel.name, port)
+    return {
+        (stream, kernel.name, port): constant[stream]
         for kernel in network.kernels
         if len(kernel.inputs) > 1
         for port, stream in enumerate(kernel.inputs)
-        if not constant[stream]
-    ]
+    }
 
 
 def fifo_depths(network: s.Network) -> dict[tuple[str, str, int], int]:
-    """(stream, reader, port) -> depth: FIFO_DEPTH, and in front of joins what a run without bounds there uses."""
+    """(stream, reader, port) -> depth: FIFO_DEPTH, and in front of joins what a run without bounds there uses.
+
+    A constant is sent over and over; without bounds it would run ahead for ever. So the FIFOs between constants and
+    joins start at FIFO_DEPTH, and those that are full when the run stops too early are doubled until it does not.
+    """
     joins = _joins(network)
-    depths: dict[tuple[str, str, int], int | None] = dict.fromkeys(joins)
-    processes, channels = _processes(network, depths, 3, True)
-    if joins:
-        _run(processes)
+    depths: dict[tuple[str, str, int], int | None] = {
+        key: FIFO_DEPTH if fixed else None for key, fixed in joins.items()
+    }
+    while True:
+        processes, channels = _processes(network, depths, 3, True)
+        if joins:
+            _run(processes)
+        full = [
+            key
+            for key, fixed in joins.items()
+            if fixed and len(channels[key].written) - len(channels[key].read) == depths[key]
+        ]
+        if not full or all(
+            len(channels[kernel.inputs[0], kernel.name, 0].read) >= 3 * network.streams[kernel.inputs[0]].size
+            for kernel in network.kernels
+            if isinstance(kernel, s.Sink | s.Drain)
+        ):
+            break
+        for key in full:
+            depths[key] = 2 * (depths[key] or FIFO_DEPTH)
     return {
-        key: max(FIFO_DEPTH, channel.occupancy()) if key in depths else FIFO_DEPTH for key, channel in channels.items()
+        key: max(FIFO_DEPTH, depths.get(key, FIFO_DEPTH) or channel.occupancy()) for key, channel in channels.items()
     }
 
 

@@ -46,6 +46,13 @@ class Design:
     names: Mapping[str, str]
     ports: tuple[Port, ...]
 
+    @property
+    def warm(self) -> int:
+        """Cycles after a reset in which constants, and what is computed from them alone, fill their FIFOs: the
+        schedule is that of a design that has been idle for so long."""
+        constant = any(isinstance(k, s.ConstantSource) for k in self.network.kernels)
+        return 4 * self.schedule.latency + 1000 if constant else 64
+
 
 def design(graph: Graph, options: Mapping[str, object] | None = None) -> Design:
     """The streaming design of ``graph``.

@@ -191,6 +191,7 @@ class CocotbBench:
                 "idle": idle,
                 "backpressure": backpressure,
                 "reset_mid_frame": reset_mid_frame,
+                "warm": self.made.warm,
                 "latency": self.made.schedule.latency,
                 "settle": 2 * self.made.schedule.latency + 200,
                 "timeout": 20 * self.made.schedule.latency + 1000,

@@ -117,7 +117,7 @@ async def stream_frames(dut: Any) -> None:
 
     results: dict[str, Any] = {"phases": []}
     await _reset(dut)
-    await ClockCycles(dut.aclk, 64)  # constants fill their FIFOs
+    await ClockCycles(dut.aclk, settings["warm"])  # constants fill their FIFOs
     times: dict[str, list[int]] = {p["prefix"]: [] for p in ports}
     counter = cocotb.start_soon(_count(dut, times, ports))
     await send(frames)

@@ -46,6 +46,7 @@ class NativeBench:
                 for p in design.ports
             ],
             "patience": 20 * slowest + 10000,
+            "warm": design.warm,
             "settle": design.schedule.latency + 200,
         }
         self.program = verilator.build_native(
