@@ -1,6 +1,7 @@
 """C parts of convolutions and dense layers whose weights are all +1 or -1: one bit per weight, no multiplication.
 
-Where every code of the input is provably +1 or -1 as well (from the op that makes it), whole words are compared.
+Where every code of the input is provably +1 or -1 as well (from the op that makes it), whole words are compared; where
+the codes are 0 to 15 at most, their bit planes are masked with the weights and counted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from qsim.numerics import Array, IntArray
 
 _MAX_WINDOW_WORDS = 256
 """Words of a window that a kernel packs on the stack (twice: signs and positions inside the image)."""
+
+_MAX_PLANES = 4
+"""Bits of input codes that are taken apart into planes; from five on, adding and subtracting is as short."""
 
 _U32 = CType(32, False)
 
@@ -71,8 +75,9 @@ def binary_part(
     fields = [("weights", c.array(op, "weights", packed, _U32, layout))]
     bias = "NULL" if op.bias is None else c.array(op, "bias", op.bias.values, t, f"{op.output}: bias [{op.bias.size}]")
     fields += [("bias", bias), ("product_scale", t.literal(1 << op.product_shift))]
-    signs = has_sign_codes(c.graph, op.inputs[0])
-    if signs and groups == 1 and op.input_zero_point == 0 and words <= _MAX_WINDOW_WORDS:
+    words_fit = groups == 1 and op.input_zero_point == 0 and words <= _MAX_WINDOW_WORDS
+    planes = x.range[1].bit_length() if x.range[0] >= 0 else 0
+    if words_fit and has_sign_codes(c.graph, op.inputs[0]):
         kernel = c.kernel(
             "conv2d_xnor",
             [xt.short, yt.short, "in", t.short, str(words)],
@@ -81,6 +86,16 @@ def binary_part(
             stack=2 * words * _U32.bytes,
         )
         note = "inputs and weights of one bit, compared word by word"
+        fields += [(name, str(value)) for name, value in image.items()]
+    elif words_fit and 1 <= planes <= _MAX_PLANES:
+        kernel = c.kernel(
+            "conv2d_planes",
+            [xt.short, yt.short, "in", t.short, str(words), f"b{planes}"],
+            [*defines, ("QSIM_WORDS", str(words)), ("QSIM_PLANES", str(planes))],
+            "qsim_bits.h",
+            stack=planes * words * _U32.bytes,
+        )
+        note = f"inputs in {planes} bit planes, masked with weights of one bit and counted"
         fields += [(name, str(value)) for name, value in image.items()]
     else:
         zero = op.input_zero_point != 0

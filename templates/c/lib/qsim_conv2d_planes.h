@@ -1,0 +1,83 @@
+/* Conv2D of few-bit codes, zero or more, with weights of +1 and -1, one bit each, at one output position: output channels
+ * first ... first + count - 1.
+ *
+ * The window is taken apart into bit planes once. With w = +-1 and b = 1 for +1: sum of w * x = 2 * sum of b * x - sum of
+ * x, and the sum of b * x is the count of ones of (plane & weights), plane by plane. A dense layer is a 1x1 convolution
+ * over a row of positions.
+ *
+ * QSIM_X, QSIM_Y   element types of x and y
+ * QSIM_T           int32_t or int64_t: holds every result (proven when the model was emitted)
+ * QSIM_WORDS       words of one output's weights, at most 256
+ * QSIM_PLANES      bits of the greatest code of x, at most 4
+ * Preconditions: x is the whole image, every code of it from 0 to 2^QSIM_PLANES - 1; y points at the first of the
+ * ``count`` channels and does not overlap x.
+ */
+typedef struct {
+    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
+    const QSIM_T *bias; /* [outputs], or NULL */
+    QSIM_T product_scale;
+    int32_t height;
+    int32_t width;
+    int32_t inputs;
+    int32_t kernel_height;
+    int32_t kernel_width;
+    int32_t stride_height;
+    int32_t stride_width;
+    int32_t dilation_height;
+    int32_t dilation_width;
+    int32_t pad_top;
+    int32_t pad_left;
+} QSIM_PARAMS;
+
+static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
+                      const QSIM_PARAMS *p)
+{
+    const int32_t top = row * p->stride_height - p->pad_top;
+    const int32_t left = column * p->stride_width - p->pad_left;
+    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
+    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
+    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
+    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
+    uint32_t planes[QSIM_PLANES][QSIM_WORDS] = {{0}};
+    int32_t total = 0; /* at most 256 words of 32 codes up to 15 */
+
+    for (int32_t u = u_begin; u < u_end; ++u) {
+        for (int32_t v = v_begin; v < v_end; ++v) {
+            const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v * p->dilation_width;
+            const QSIM_X *xs = x + pixel * p->inputs;
+            int32_t at = (u * p->kernel_width + v) * p->inputs;
+
+            for (int32_t k = 0; k < p->inputs; ++k) {
+                const uint32_t code = (uint32_t)xs[k];
+
+                for (int32_t plane = 0; plane < QSIM_PLANES; ++plane) {
+                    planes[plane][at >> 5] |= ((code >> plane) & 1u) << (at & 31);
+                }
+                total += (int32_t)xs[k];
+                ++at;
+            }
+        }
+    }
+    for (int32_t i = 0; i < count; ++i) {
+        const int32_t output = first + i;
+        const uint32_t *weights = p->weights + output * QSIM_WORDS;
+        int32_t above = 0;
+
+        for (int32_t plane = 0; plane < QSIM_PLANES; ++plane) {
+            int32_t ones = 0;
+
+            for (int32_t word = 0; word < QSIM_WORDS; ++word) {
+                ones += qsim_count_bits(planes[plane][word] & weights[word]);
+            }
+            above += ones * (INT32_C(1) << plane);
+        }
+        y[i] = (QSIM_Y)((QSIM_T)(2 * above - total) * p->product_scale + (p->bias != NULL ? p->bias[output] : 0));
+    }
+}
+
+#undef QSIM_NAME
+#undef QSIM_X
+#undef QSIM_Y
+#undef QSIM_T
+#undef QSIM_WORDS
+#undef QSIM_PLANES
