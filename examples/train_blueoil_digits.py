@@ -12,7 +12,7 @@ classes and the average over the image. Layers are plain Keras ones in ``Quantiz
 sum of additions and subtractions and three thresholds per channel, into which scale and normalization have gone.
 
 Writes ``blueoil_digits.keras`` and ``blueoil_digits_test.npz`` (images, labels, predictions and accuracy of Keras) into
-``qsim/demo`` or ``--out``. ``--run`` prints the accuracy in every target and fails where one differs from the simulator.
+``qsim/demo`` or ``--out``. ``--run`` prints the accuracy in every target, and fails if one differs from the simulator.
 """
 
 from __future__ import annotations

@@ -52,10 +52,9 @@ class Context:
         if key not in self._grids:
             if not all(map(is_dyadic, distinct(value.scale, value.offset))):
                 self.b.note(
-                    f"Layer {layer!r} reads the output of layer {value.layer!r} before any quantizer does, and its "
-                    "values are no binary fractions: the source rounds them to floats, qsim computes with the exact "
-                    "ones, so that codes can differ where a later value lies on a tie. A QActivation between the two "
-                    "avoids it."
+                    f"Layer {layer!r} reads values of layer {value.layer!r} that are no binary fractions (an average, "
+                    "or a quantizer's step such as 2/3): the source rounds them to floats, qsim computes with the "
+                    "exact ones, so that codes can differ where a later value lies on a tie."
                 )
             self._grids[key] = on_grid(self.b, value, layer, rising=rising)
         return self._grids[key]
