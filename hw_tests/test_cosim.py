@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import qsim
-from qsim.debug.cosim import CosimResult, cosim
+from qsim.debug.cosim import CosimResult, Word, _View, cosim
+from qsim.debug.cosim_config import Port
 from qsim.debug.waveform import StreamSignals, Waveform, unpack
 from qsim.errors import QsimError, UsageError
 from qsim.ir.serialize import from_json, to_json
@@ -131,6 +132,17 @@ def test_wrong_descriptions(tmp_path: Path) -> None:
     refused("unknown key 'clok'", "clock: clk", "clok: clk")
     refused("does not build or run", "top: edge_pair", "top: edge_pear")
     refused("port 'pixels': the design has no signal 'px_valid'", "valid: px_vld", "valid: px_valid")
+
+
+def test_misplaced_last() -> None:
+    view = _View(qsim.load(FOREIGN / "model.json"), Port(name="res", tensor="edges", direction="out", lanes=2))
+    right = [Word(10 * i, 0, i % 80 == 79) for i in range(160)]
+    assert view.wrong_ends(right) == []
+    assert view.wrong_ends([w._replace(last=None) for w in right]) == []
+    early = [*right[:90], right[90]._replace(last=True), *right[91:]]
+    assert view.wrong_ends(early) == ["port 'res': last is set at beat 10 of 80 of sample 1"]
+    missing = [w._replace(last=False) for w in right]
+    assert view.wrong_ends(missing) == ["port 'res': last is not set at beat 79 of 80 of sample 0"]
 
 
 def test_codes_survive_packing() -> None:

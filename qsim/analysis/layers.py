@@ -79,9 +79,7 @@ def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
                     IntFormat.for_range(min(k.low for k in kernels), max(k.high for k in kernels)) if kernels else None
                 ),
                 constant_bits=sum(a.size * a.format.width for op in ops for a in constants(op)),
-                multiplications=sum(
-                    multiplications(op, [graph[n] for n in op.inputs], graph[op.output]) for op in ops
-                ),
+                multiplications=sum(multiplications(op, [graph[n] for n in op.inputs], graph[op.output]) for op in ops),
             )
         )
     return tuple(found)

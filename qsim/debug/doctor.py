@@ -52,9 +52,7 @@ def _survey(model: str, profile: str | None) -> list[Finding]:
         entries = survey(model, profile)
     except QsimError:
         return []
-    return [
-        Finding(f"{e.occurrences} x {e.name}", "ok" if e.supported else "unsupported", e.reason) for e in entries
-    ]
+    return [Finding(f"{e.occurrences} x {e.name}", "ok" if e.supported else "unsupported", e.reason) for e in entries]
 
 
 def _model(graph: Graph) -> list[Finding]:

@@ -84,9 +84,7 @@ def test_c_has_no_undefined_behaviour(name: str) -> None:
     assert verify(graph, codes, ("c",), codes=True, settings={"c": {"sanitize": True}}).ok
 
 
-@pytest.mark.parametrize(
-    ("target", "cocotb"), [("hls", 0), ("rtl", 0), pytest.param("rtl", 4, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("target", "cocotb"), [("hls", 0), ("rtl", 0), pytest.param("rtl", 4, marks=pytest.mark.slow)])
 def test_hello_world_whole(target: str, cocotb: int) -> None:
     """All 256 inputs there are; some also through cocotb's AXI4-Stream models, with a reset in the middle."""
     graph = load_tflite(model_file(HELLO))
