@@ -18,7 +18,8 @@ HOW = "write --port TENSOR=PREFIX, or TENSOR=PREFIX,lanes=4,slot=8,layout=CHW"
 
 @dataclass(frozen=True, kw_only=True)
 class WavePort:
-    """Where a tensor appears: signals <prefix>_tdata, _tvalid and, where they exist, _tready. lanes: elements a beat,
+    """Where a tensor appears: signals <prefix>_tdata, _tvalid and, where they exist, _tready, or, as inside the designs
+    that qsim emits, <prefix>_data, _valid and _ready (conv1__data of tensor conv1). lanes: elements a beat,
     lane 0 in the low bits; slot: bits an element takes (default: the format's width, for one lane rounded up to
     bytes); layout: element order, HWC or CHW."""
 
@@ -77,10 +78,10 @@ def _signals(waveform: Waveform, port: WavePort) -> StreamSignals:
     def exists(name: str) -> bool:
         return any(full == name or full.endswith(f".{name}") for full in waveform.names)
 
-    ready = f"{port.prefix}_tready"
-    return StreamSignals(
-        data=f"{port.prefix}_tdata", valid=f"{port.prefix}_tvalid", ready=ready if exists(ready) else None
-    )
+    axis = exists(f"{port.prefix}_tdata") or not exists(f"{port.prefix}_data")
+    prefix = f"{port.prefix}_t" if axis else f"{port.prefix}_"
+    ready = f"{prefix}ready"
+    return StreamSignals(data=f"{prefix}data", valid=f"{prefix}valid", ready=ready if exists(ready) else None)
 
 
 def _codes(port: WavePort, tensor: Tensor, beats: Sequence[Beat]) -> Array:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from graphs import corner_codes, small_cnn
 
+from qsim.debug.diff import Diff, diff
 from qsim.debug.vectors import write_vectors
+from qsim.debug.wave_source import WavePort, read_waveform
 from qsim.emit import emit
 from qsim.emit.common import identifiers
 from qsim.errors import UsageError
@@ -114,21 +116,45 @@ def test_the_systemverilog_bench_passes_on_the_emitted_rtl_and_fails_on_a_change
     rtl = tmp_path / "rtl"
     emit(graph, "rtl", rtl)
     top = next(rtl.glob("*_top.sv")).stem
+    design = (rtl / f"{top}.sv").read_text()
 
     build = tmp_path / "build"
     benches = [vectors / "tb" / f"{f}.sv" for f in ("qsim_stream_source", "qsim_stream_check", "tb_model_small_cnn")]
     sources = [*benches, *sorted((rtl / "kernels").glob("*.sv")), rtl / f"{top}.sv"]
     defines = [f"-DQSIM_DUT={top}", f'-DQSIM_VECTORS="{vectors / "tensors"}"']
-    options = ["--binary", "--timing", "-Wno-fatal", "-CFLAGS", "-fcoroutines -O0", "--Mdir", str(build), *defines]
+    options = [
+        "--binary",
+        "--timing",
+        "--trace",
+        "-Wno-fatal",
+        "-CFLAGS",
+        "-fcoroutines -O0",
+        "--Mdir",
+        str(build),
+        *defines,
+    ]
     verilator.run(["verilator", *options, *map(str, sources), "--top", "tb_model_small_cnn"], rtl, "building the bench")
 
     def run() -> subprocess.CompletedProcess[str]:
-        program = str(build / "Vtb_model_small_cnn")
-        return subprocess.run([program], cwd=rtl, capture_output=True, text=True, check=False)
+        program = [str(build / "Vtb_model_small_cnn"), f"+wave={tmp_path / 'run.vcd'}"]
+        return subprocess.run(program, cwd=rtl, capture_output=True, text=True, check=False)
+
+    def diff_of_the_waveform() -> Diff:
+        """Every tensor out of the waveform of the run: the design's internal streams, and its AXI4-Stream output."""
+        streams = {t: f"{name}_" for t, name in identifiers(graph).items() if f" {name}__data;" in design}
+        assert len(streams) > len(graph.tensors) - 2, "only reshapes have no stream of their own"
+        ports = [
+            WavePort(tensor=tensor, prefix=f"dut.{prefix}")
+            for tensor, prefix in (streams | {graph.outputs[0].tensor: "m_axis"}).items()
+        ]
+        seen = read_waveform(graph, tmp_path / "run.vcd", ports, "dut.aclk", "dut.aresetn")
+        assert all(len(codes) == SAMPLES for codes in seen.values())
+        return diff(graph, seen.pop(graph.inputs[0].tensor), seen, codes=True, reals=False)
 
     good = run()
     assert good.returncode == 0, good.stdout + good.stderr
     assert "PASS model_small_cnn: 5 samples of 10 codes" in good.stdout
+    assert diff_of_the_waveform().ok
     ident = identifiers(graph)["conv2d1"]
     memory = next(p for p in sorted((rtl / "mem").iterdir()) if ident in p.name and "weight" in p.name)
     first, rest = memory.read_text().split("\n", 1)
@@ -136,3 +162,6 @@ def test_the_systemverilog_bench_passes_on_the_emitted_rtl_and_fails_on_a_change
     bad = run()
     assert bad.returncode != 0
     assert "MISMATCH sample" in bad.stdout
+    first = diff_of_the_waveform().first
+    assert first is not None
+    assert first.layer == "conv2d1"
