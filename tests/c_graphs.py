@@ -150,40 +150,63 @@ def linear_layers() -> Graph:
     return net.build(*outs)
 
 
-def binary_layers() -> Graph:
-    """Weights of +1 and -1 packed into words, on inputs of many codes and of +1 and -1; odd sizes, borders, groups."""
+def few_bit_layers(name: str, levels: tuple[int, ...]) -> Graph:
+    """Weights packed into words, on inputs of many codes, of few bits, and of +1 and -1; odd sizes, borders, groups."""
     rng = np.random.default_rng(16)
-    net = Net("binary_layers")
+    net = Net(name)
     x = net.input((5, 6, 13), IntFormat(5, True))
     row = net.input((3, 77), IntFormat(8, False), name="row")
     outs = []
 
-    def signs(*shape: int) -> IntArray:
-        return IntArray(rng.choice([-1, 1], shape))
+    def some(*shape: int) -> IntArray:
+        return IntArray(rng.choice(levels, shape))
 
     def sign(y: str) -> str:
         return net.add(o.Threshold, y, thresholds=IntArray([[1]]), base=IntArray([-1]), step=IntArray([2]))
 
     padding = ((2, 1), (1, 2))
-    for y in (x, sign(x)):
+    for y in (x, sign(x), requantize(net, x, 3, 0, 3)):
         channels = net.shape(y)[-1]
-        outs.append(conv(net, y, rng, 70, weights=signs(3, 3, channels, 70)))
-        outs.append(conv(net, y, rng, 5, weights=signs(3, 2, channels, 5), padding=padding, strides=(2, 1)))
-        outs.append(conv(net, y, rng, 3, weights=signs(2, 3, channels, 3), padding=padding, dilation=(2, 2), bias=None))
-        outs.append(conv(net, y, rng, 32, weights=signs(5, 6, channels, 32), padding=o.NO_PADDING, product_shift=3))
-        outs.append(conv(net, y, rng, 4, weights=signs(3, 3, channels, 4), input_zero_point=1))
+        outs.append(conv(net, y, rng, 70, weights=some(3, 3, channels, 70)))
+        outs.append(conv(net, y, rng, 5, weights=some(3, 2, channels, 5), padding=padding, strides=(2, 1)))
+        outs.append(conv(net, y, rng, 3, weights=some(2, 3, channels, 3), padding=padding, dilation=(2, 2), bias=None))
+        outs.append(conv(net, y, rng, 9, weights=some(2, 3, channels, 9), padding=padding, dilation=(2, 1), bias=None))
+        outs.append(conv(net, y, rng, 32, weights=some(5, 6, channels, 32), padding=o.NO_PADDING, product_shift=3))
+        outs.append(conv(net, y, rng, 4, weights=some(3, 3, channels, 4), input_zero_point=1))
+        outs.append(conv(net, y, rng, 13, weights=some(3, 3, 1, 13), groups=13, padding=padding, dilation=(2, 1)))
+        wide = {"weights": some(2, 2, 1, 78), "groups": 13, "input_zero_point": -1, "padding": o.NO_PADDING}
+        outs.append(conv(net, y, rng, 78, **wide))
     pooled = net.add(o.MaxPool2D, sign(outs[0]), pool=(2, 2), strides=(2, 2), padding=o.NO_PADDING)
     padded = net.add(o.Pad, pooled, pads=((0, 0), (1, 0), (0, 0)), value=-1)
-    outs.append(requantize(net, conv(net, padded, rng, 90, weights=signs(3, 3, 70, 90)), 2, -60, 60))
-    outs.append(conv(net, pooled, rng, 8, weights=signs(3, 3, 35, 8), groups=2))
+    outs.append(requantize(net, conv(net, padded, rng, 90, weights=some(3, 3, 70, 90)), 2, -60, 60))
+    outs.append(conv(net, pooled, rng, 8, weights=some(3, 3, 35, 8), groups=2))
     outs.append(
-        net.add(o.Dense, row, weights=signs(77, 67), bias=IntArray(rng.integers(-50, 50, 67)), input_zero_point=3)
+        net.add(o.Dense, row, weights=some(77, 67), bias=IntArray(rng.integers(-50, 50, 67)), input_zero_point=3)
     )
-    outs.append(net.add(o.Dense, sign(row), weights=signs(77, 67), bias=None))
+    outs.append(net.add(o.Dense, sign(row), weights=some(77, 67), bias=None))
     flat = net.add(o.Reshape, sign(row), shape=(231,))
-    outs.append(requantize(net, net.add(o.Dense, flat, weights=signs(231, 100), bias=None), 1, -60, 60))
+    outs.append(requantize(net, net.add(o.Dense, flat, weights=some(231, 100), bias=None), 1, -60, 60))
     outs.append(net.add(o.Dense, flat, weights=IntArray(np.ones((231, 1), dtype=int)), bias=None))
+    # Two codes about a zero point, and weights of another size than 1.
+    pair = net.add(o.Threshold, x, thresholds=IntArray([[1]]), base=IntArray([2]), step=IntArray([6]))
+    large = {"weights": IntArray(-3 * some(3, 3, 13, 9).values), "input_zero_point": 5}
+    outs.append(conv(net, pair, rng, 9, padding=padding, dilation=(2, 1), product_shift=1, **large))
+    large = {"weights": IntArray(5 * some(3, 3, 1, 13).values), "groups": 13}
+    outs.append(conv(net, x, rng, 13, **large))
+    deep = net.input((4,), IntFormat(31, True), name="deep")
+    wide = net.add(o.Concat, *([deep] * 3), axis=0)
+    outs.append(net.add(o.Dense, wide, weights=some(12, 6), bias=None))
     return net.build(*outs)
+
+
+def binary_layers() -> Graph:
+    """Weights of +1 and -1."""
+    return few_bit_layers("binary_layers", (-1, 1))
+
+
+def ternary_layers() -> Graph:
+    """Weights of +1, 0 and -1."""
+    return few_bit_layers("ternary_layers", (-1, 0, 0, 1))
 
 
 def broadcasting() -> Graph:
@@ -517,6 +540,7 @@ C_GRAPHS: dict[str, Callable[[], Graph]] = {
         schemes,
         linear_layers,
         binary_layers,
+        ternary_layers,
         broadcasting,
         reductions,
         lookups,

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from qsim.emit.c_binary import binary_part, has_sign_weights
+from qsim.emit.c_binary import (
+    binary_part,
+    convolution_packing,
+    depthwise_part,
+    is_depthwise,
+    packing,
+    reach_of_packed,
+)
 from qsim.emit.c_parts import BLOCK, Kernel, Lowering, Params, Part
 from qsim.emit.c_types import CType, Reach, least, storage
 from qsim.errors import UnsupportedError
@@ -43,6 +50,7 @@ def _accumulator(op: Any, c: Lowering) -> CType:
     for total, b in zip(_absolute_sums(op.weights), bias, strict=True):
         bound = (total * magnitude << op.product_shift) + b
         reach.add(-bound, bound)
+    reach_of_packed(op, c, reach)
     return reach.type("the accumulator")
 
 
@@ -115,7 +123,13 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         pad_left=op.padding[1][0],
     )
     size = f"{kh}x{kw}, {inputs} to {outputs} channels, strides {op.strides[0]}x{op.strides[1]}"
-    if group_in == 1 and op.groups == inputs and inputs > 1:
+    pack = convolution_packing(op, inputs)
+    if is_depthwise(op, inputs) and pack is not None:
+        kernel, params, how = depthwise_part(op, c, t, pack, geometry)
+        part = _at_positions(c, op, kernel, params)
+        part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}, {how}"))
+        return part
+    if is_depthwise(op, inputs):
         multiplier = outputs // inputs
         defines.append(("QSIM_INPUT(o)", "(o)" if multiplier == 1 else "((o) / p->multiplier)"))
         tags += ["multiplier"] if multiplier > 1 else []
@@ -127,9 +141,10 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         return part
     ordered = op.weights.values.transpose(3, 0, 1, 2)
     groups = f", {op.groups} groups" if op.groups > 1 else ""
-    if has_sign_weights(op.weights):
+    if pack is not None:
         image = {"height": height, "width": width, "inputs": inputs}
-        kernel, params, how = binary_part(op, c, t, ordered.reshape(outputs, -1), op.groups, geometry, image)
+        rows = ordered.reshape(outputs, -1)
+        kernel, params, how = binary_part(op, c, t, rows, pack, op.groups, geometry, image)
         part = _at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}, {how}"))
         return part
@@ -173,11 +188,12 @@ def dense(op: o.Dense, c: Lowering) -> Part:
     rows = c.graph[op.output].size // outputs
     t = _accumulator(op, c)
     note = f"dense, {inputs} to {outputs}"
-    if has_sign_weights(op.weights):
+    pack = packing(op.weights, inputs)
+    if pack is not None:
         ones = [f"{name}_{axis}" for name in ("kernel", "stride", "dilation") for axis in ("height", "width")]
         geometry = _pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)
         image = {"height": 1, "width": rows, "inputs": inputs}
-        kernel, params, how = binary_part(op, c, t, op.weights.values.T, 1, geometry, image)
+        kernel, params, how = binary_part(op, c, t, op.weights.values.T, pack, 1, geometry, image)
         call = f"{kernel.name}({{}}, {{}}, 0, {'row' if rows > 1 else '0'}, {{}}, {{}}, &{params.name});"
         note += f", {how}"
     else:

@@ -317,8 +317,8 @@ def test_weights_of_one_bit_are_packed_and_the_xnor_kernel_needs_a_proof() -> No
 
     assert "qsim_conv2d_xnor.h" in kernels()
     assert "qsim_conv2d_xnor.h" in kernels(base=IntArray([1]), step=IntArray([-2]))
-    assert "qsim_conv2d_binary.h" in kernels(thresholds=IntArray([[-3, 3]]), step=IntArray([1]))
-    assert "qsim_conv2d_binary.h" in kernels(step=IntArray([1]))
+    assert "qsim_conv2d_masks.h" in kernels(thresholds=IntArray([[-3, 3]]), step=IntArray([1]))
+    assert "qsim_conv2d_masks.h" in kernels(step=IntArray([1]))
 
 
 def test_footprint_is_what_the_files_say() -> None:

@@ -163,10 +163,23 @@ def test_an_implicit_conversion_does_not_compile(tmp_path: Path) -> None:
         run(graph, tmp_path, corner_codes(graph, 2))
 
 
-@pytest.mark.parametrize("kernel", ["conv2d_xnor_i8_i8_in_i32_4", "conv2d_binary_i8_i16_in_i32"])
-def test_a_flipped_bit_of_a_packed_weight_is_seen(kernel: str, tmp_path: Path) -> None:
-    """In each kernel of one-bit weights: the first layer that uses it, and no tensor that does not depend on it."""
-    graph = GRAPHS["binary_layers"]()
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [
+        ("binary_layers", "conv2d_xnor_i8_i8_in_i32_4"),
+        ("binary_layers", "conv2d_planes_u8_i16_in_i32_4_b2"),
+        ("binary_layers", "conv2d_sums_i8_i16_in_i32_i16"),
+        ("binary_layers", "conv2d_masks_i8_i16_in_i32"),
+        ("binary_layers", "depthwise2d_bits_i8_i16_in_i32"),
+        ("ternary_layers", "conv2d_planes_u8_i8_in_i32_4_b2_ternary"),
+        ("ternary_layers", "conv2d_sums_i8_i16_in_i32_ternary_i16"),
+        ("ternary_layers", "conv2d_masks_i8_i16_in_i32_ternary"),
+        ("ternary_layers", "depthwise2d_bits_i8_i8_in_i32_ternary"),
+    ],
+)
+def test_a_flipped_bit_of_a_packed_weight_is_seen(name: str, kernel: str, tmp_path: Path) -> None:
+    """In each kernel of packed weights: the first layer that uses it, and no tensor that does not depend on it."""
+    graph = GRAPHS[name]()
     codes = corner_codes(graph, 40)
     emit(graph, "c", tmp_path)
     before = (tmp_path / "model.c").read_text().split(f"static const {kernel}_params", 1)[1]
@@ -174,7 +187,7 @@ def test_a_flipped_bit_of_a_packed_weight_is_seen(kernel: str, tmp_path: Path) -
     start = re.search(rf"{symbol}\[\d+\] = \{{\n    (\d+)u,", (tmp_path / "weights.c").read_text())
     edit(tmp_path, "weights.c", start[0], start[0].replace(f"{start[1]}u", f"{int(start[1]) ^ 16}u"))
     bad = differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes))
-    assert symbol == f"binary_layers_{bad[0]}__weights"
+    assert symbol == f"{name}_{bad[0]}__weights"
 
 
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

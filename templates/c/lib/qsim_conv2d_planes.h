@@ -1,19 +1,21 @@
-/* Conv2D of few-bit codes, zero or more, with weights of +1 and -1, one bit each, at one output position: output channels
- * first ... first + count - 1.
+/* Conv2D of few-bit codes, zero or more, with weights of one bit (+1, -1) or two (+1, 0, -1) at one output position: output
+ * channels first ... first + count - 1.
  *
- * The window is taken apart into bit planes once. With w = +-1 and b = 1 for +1: sum of w * x = 2 * sum of b * x - sum of
- * x, and the sum of b * x is the count of ones of (plane & weights), plane by plane. A dense layer is a 1x1 convolution
- * over a row of positions.
+ * The window is taken apart into bit planes once. With b = 1 for +1 the sum of b * x is the count of ones of (plane & b),
+ * plane by plane. Weights of one bit: sum of w * x = 2 * sum of b * x - sum of x; of two: sum of b * x - sum of n * x,
+ * n = 1 for -1. A dense layer is a 1x1 convolution over a row of positions.
  *
  * QSIM_X, QSIM_Y   element types of x and y
  * QSIM_T           int32_t or int64_t: holds every result (proven when the model was emitted)
- * QSIM_WORDS       words of one output's weights, at most 256
+ * QSIM_WORDS       words of taps, at most 256
+ * QSIM_TERNARY     0: weights of one bit; 1: of two
  * QSIM_PLANES      bits of the greatest code of x, at most 4
  * Preconditions: x is the whole image, every code of it from 0 to 2^QSIM_PLANES - 1; y points at the first of the
  * ``count`` channels and does not overlap x.
  */
 typedef struct {
-    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
+    const uint32_t *weights; /* [outputs][words], ternary [outputs][words][2]: tap k of the window, channels last, is bit k
+                                from the lowest: 1 for +1; in the second word of a pair 1 for -1 */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T product_scale;
     int32_t height;
@@ -60,18 +62,25 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
     }
     for (int32_t i = 0; i < count; ++i) {
         const int32_t output = first + i;
-        const uint32_t *weights = p->weights + output * QSIM_WORDS;
-        int32_t above = 0;
+        const uint32_t *weights = p->weights + output * QSIM_WORDS * (1 + QSIM_TERNARY);
+        int32_t plus = 0;
+        int32_t minus = 0;
 
         for (int32_t plane = 0; plane < QSIM_PLANES; ++plane) {
             int32_t ones = 0;
+            int32_t others = 0;
 
             for (int32_t word = 0; word < QSIM_WORDS; ++word) {
-                ones += qsim_count_bits(planes[plane][word] & weights[word]);
+                const uint32_t *pair = weights + word * (1 + QSIM_TERNARY);
+
+                ones += qsim_count_bits(planes[plane][word] & pair[0]);
+                others += QSIM_TERNARY ? qsim_count_bits(planes[plane][word] & pair[QSIM_TERNARY]) : 0;
             }
-            above += ones * (INT32_C(1) << plane);
+            plus += ones * (INT32_C(1) << plane);
+            minus += others * (INT32_C(1) << plane);
         }
-        y[i] = (QSIM_Y)((QSIM_T)(2 * above - total) * p->product_scale + (p->bias != NULL ? p->bias[output] : 0));
+        y[i] = (QSIM_Y)((QSIM_T)(QSIM_TERNARY ? plus - minus : 2 * plus - total) * p->product_scale +
+                        (p->bias != NULL ? p->bias[output] : 0));
     }
 }
 
@@ -81,3 +90,4 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
 #undef QSIM_T
 #undef QSIM_WORDS
 #undef QSIM_PLANES
+#undef QSIM_TERNARY

@@ -1,19 +1,21 @@
-/* Conv2D of +1 and -1 with weights of +1 and -1, one bit each, at one output position: output channels first ...
+/* Conv2D of two opposite values with weights of +1 and -1, one bit each, at one output position: output channels first ...
  * first + count - 1.
  *
- * The window is packed into bits once; a sum of products is then the taps inside the image minus twice the bits that
- * differ. A dense layer is a 1x1 convolution over a row of positions.
+ * The window is packed into bits once; a sum of signs is then the taps inside the image minus twice the bits that differ,
+ * and product_scale holds the values' size. A dense layer is a 1x1 convolution over a row of positions.
  *
  * QSIM_X, QSIM_Y   element types of x and y
  * QSIM_T           int32_t or int64_t: holds every result (proven when the model was emitted)
  * QSIM_WORDS       words of one output's weights
- * Preconditions: x is the whole image and every code of it is +1 or -1; y points at the first of the ``count`` channels and
- * does not overlap x.
+ * QSIM_ZERO_POINT  0, or p->input_zero_point
+ * Preconditions: x is the whole image, x - QSIM_ZERO_POINT one of two opposite values everywhere; y points at the first
+ * of the ``count`` channels and does not overlap x.
  */
 typedef struct {
     const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T product_scale;
+    QSIM_T input_zero_point;
     int32_t height;
     int32_t width;
     int32_t inputs;
@@ -48,7 +50,7 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
             for (int32_t k = 0; k < p->inputs; ++k) {
                 const uint32_t bit = UINT32_C(1) << ((at + k) & 31);
 
-                signs[(at + k) >> 5] |= x[pixel * p->inputs + k] > 0 ? bit : 0u;
+                signs[(at + k) >> 5] |= (QSIM_T)x[pixel * p->inputs + k] > QSIM_ZERO_POINT ? bit : 0u;
                 inside[(at + k) >> 5] |= bit;
             }
             taps += p->inputs;
@@ -71,3 +73,4 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
 #undef QSIM_Y
 #undef QSIM_T
 #undef QSIM_WORDS
+#undef QSIM_ZERO_POINT

@@ -1,15 +1,19 @@
-/* Conv2D with weights of +1 and -1, one bit each, at one output position: output channels first ... first + count - 1.
+/* Conv2D with weights of one bit (+1, -1) or two (+1, 0, -1) at one output position: output channels first ...
+ * first + count - 1.
  *
- * y[i] = product_scale * sum over (u, v, c) of +-(x[...] - input_zero_point) + bias[first + i], over the taps inside the
- * image: additions and subtractions only. A dense layer is a 1x1 convolution over a row of positions.
+ * y[i] = product_scale * sum over (u, v, c) of w * (x[...] - input_zero_point) + bias[first + i], over the taps inside the
+ * image, without a multiplication by w: its bits become masks. (v ^ m) - m is v for m = 0 and -v for m = -1; v & m is v
+ * for m = -1 and 0 for m = 0. A dense layer is a 1x1 convolution over a row of positions.
  *
  * QSIM_X, QSIM_Y    element types of x and y
  * QSIM_T            int32_t or int64_t: holds every partial sum (proven when the model was emitted)
+ * QSIM_TERNARY      0: weights of one bit; 1: of two
  * QSIM_ZERO_POINT   0, or p->input_zero_point
  * Preconditions: x is the whole image; y points at the first of the ``count`` channels and does not overlap x.
  */
 typedef struct {
-    const uint32_t *weights; /* [outputs][words]: bit k, from the lowest, is tap k of the window, channels last */
+    const uint32_t *weights; /* [outputs][words], ternary [outputs][words][2]: tap k of the window, channels last, is bit k
+                                from the lowest: 1 for +1; in the second word of a pair 1 for -1 */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T input_zero_point;
     QSIM_T product_scale;
@@ -42,7 +46,7 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
     for (int32_t i = 0; i < count; ++i) {
         const int32_t output = first + i;
         const int32_t first_input = output / p->group_outputs * p->group_inputs;
-        const uint32_t *weights = p->weights + output * p->words;
+        const uint32_t *weights = p->weights + output * p->words * (1 + QSIM_TERNARY);
         QSIM_T sum = 0;
 
         for (int32_t u = u_begin; u < u_end; ++u) {
@@ -50,17 +54,31 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
                 const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v * p->dilation_width;
                 const QSIM_X *xs = x + pixel * p->inputs + first_input;
                 int32_t at = (u * p->kernel_width + v) * p->group_inputs;
-                uint32_t bits = weights[at >> 5] >> (at & 31);
+                int32_t left_over = p->group_inputs;
 
-                for (int32_t k = 0; k < p->group_inputs; ++k) {
-                    const QSIM_T value = (QSIM_T)xs[k] - QSIM_ZERO_POINT;
+                while (left_over > 0) {
+                    /* Taps up to the end of the weights' word. */
+                    const int32_t run = qsim_min_i32(left_over, 32 - (at & 31));
+                    const uint32_t *word = weights + (at >> 5) * (1 + QSIM_TERNARY);
+                    uint32_t plus = word[0] >> (at & 31);
+                    uint32_t minus = word[QSIM_TERNARY] >> (at & 31);
 
-                    if ((at & 31) == 0) {
-                        bits = weights[at >> 5];
+                    for (int32_t k = 0; k < run; ++k) {
+                        const QSIM_T value = (QSIM_T)xs[k] - QSIM_ZERO_POINT;
+
+                        if (QSIM_TERNARY) {
+                            sum += (value & -(QSIM_T)(plus & 1u)) - (value & -(QSIM_T)(minus & 1u));
+                            minus >>= 1;
+                        } else {
+                            const QSIM_T mask = (QSIM_T)(plus & 1u) - 1;
+
+                            sum += (value ^ mask) - mask;
+                        }
+                        plus >>= 1;
                     }
-                    sum += (bits & 1u) != 0u ? value : -value;
-                    bits >>= 1;
-                    ++at;
+                    xs += run;
+                    at += run;
+                    left_over -= run;
                 }
             }
         }
@@ -72,4 +90,5 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
 #undef QSIM_X
 #undef QSIM_Y
 #undef QSIM_T
+#undef QSIM_TERNARY
 #undef QSIM_ZERO_POINT
