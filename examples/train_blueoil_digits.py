@@ -1,7 +1,7 @@
-"""Train the second bundled example, a network of 1-bit weights and 2-bit activations, and run it in every target.
+"""Train the second bundled example, a network of 1-bit weights and 2-bit activations (pip install 'qsim[train]').
 
-    python examples/train_blueoil_digits.py                  trains and writes (needs: pip install 'qsim[train]')
-    python examples/train_blueoil_digits.py --run 100        runs the bundled model on 100 test images, no TensorFlow
+    python examples/train_blueoil_digits.py
+    qsim demo --model blueoil                  runs the bundled model in every target, without TensorFlow
 
 Data: scikit-learn's handwritten digits, 500 of them held back for tests (see ``train_digits.py``).
 
@@ -12,7 +12,7 @@ classes and the average over the image. Layers are plain Keras ones in ``Quantiz
 sum of additions and subtractions and three thresholds per channel, into which scale and normalization have gone.
 
 Writes ``blueoil_digits.keras`` and ``blueoil_digits_test.npz`` (images, labels, predictions and accuracy of Keras) into
-``qsim/demo`` or ``--out``. ``--run`` prints the accuracy in every target, and fails if one differs from the simulator.
+``qsim/demo`` or ``--out``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ SEED = 20
 TEST_IMAGES = 500
 BATCH = 32
 DEMO = Path(__file__).resolve().parent.parent / "qsim" / "demo"
-TARGETS = ("c", "hls", "rtl")
 
 
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -119,34 +118,11 @@ def train(out: Path, epochs: int) -> int:
     return 0
 
 
-def run(folder: Path, images: int, targets: tuple[str, ...]) -> int:
-    """Print the accuracy of Keras (recorded), simulator and targets; 1 where a target differs from the simulator."""
-    import qsim
-
-    graph = qsim.load(folder / "blueoil_digits.keras")
-    record = np.load(folder / "blueoil_digits_test.npz")
-    x, labels = record["images"], record["labels"]
-    simulated = qsim.Simulator(graph).run(x).argmax(axis=-1)
-    print(f"Keras (recorded)  {float(record['accuracy']):7.2%} of {len(x)} images")
-    print(f"simulator         {np.mean(simulated == labels):7.2%} of {len(x)} images")
-    report = qsim.verify(graph, x[:images], targets=targets)
-    for result in report.results:
-        logits = graph[graph.outputs[0].tensor].quantization.real(result.outputs[graph.outputs[0].tensor])
-        correct = np.mean(logits.argmax(axis=-1) == labels[:images])
-        differ = sum(result.tensors.values())
-        print(f"{result.target:17s} {correct:7.2%} of the first {images}, {differ} codes differ from the simulator")
-    return 0 if report.ok else 1
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DEMO, help="the folder of model and test images")
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--run", type=int, metavar="IMAGES", help="do not train: run the targets on so many images")
-    parser.add_argument("--target", action="append", choices=TARGETS, help="with --run; default: all three")
     options = parser.parse_args()
-    if options.run is not None:
-        return run(options.out, options.run, tuple(options.target or TARGETS))
     return train(options.out, options.epochs)
 
 

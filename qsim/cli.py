@@ -64,12 +64,20 @@ def _load(model: str, weights: str | None, input_format: str | None, profile: st
 @click.option("-o", "--out", default="qsim-demo", show_default=True, metavar="DIR", help="Folder for files and report.")
 @target_option
 @click.option("--images", type=click.IntRange(1), metavar="N", help="Run the targets on the first N test images only.")
-def demo(out: str, targets: tuple[str, ...], images: int | None) -> int:
+@click.option(
+    "--model",
+    type=click.Choice(["digits", "blueoil"]),
+    default="digits",
+    show_default=True,
+    help="Handwritten digits with 4- to 8-bit weights, or with 1-bit weights and 2-bit activations.",
+)
+def demo(out: str, targets: tuple[str, ...], images: int | None, model: str) -> int:
     """The whole way on a bundled trained model: three targets, each built, run and compared; ends in report.html."""
     from qsim.demo.flow import run
 
+    chosen = tuple(targets) or tuple(TARGETS)
     with view.steps() as progress:
-        result = run(Path(out), targets=tuple(targets) or tuple(TARGETS), images=images, progress=progress)
+        result = run(Path(out), model=model, targets=chosen, images=images, progress=progress)
     view.show_layers(result.graph)
     view.show_notes(result.graph)
     view.show_verification(result.verification)
@@ -263,6 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         view.paragraph(f"Error: {error}", err=True)
         return error.exit_code
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        view.paragraph(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        return 2
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -1,4 +1,4 @@
-"""The demonstration: the bundled digits CNN through all three targets, each held against the simulator, to a report."""
+"""The demonstration: a bundled digits CNN through all three targets, each held against the simulator, to a report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from qsim.debug.figures import figures
 from qsim.debug.report import TARGET_NAMES, Accuracy, Content, Figure, confusion_matrix, html, observe
 from qsim.emit import TARGETS, emit
+from qsim.errors import UsageError
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array
@@ -22,9 +23,17 @@ from qsim.verify.tools import require_tools
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
 
+MODELS = {
+    "digits": (MODEL, RECORD),
+    "blueoil": (MODEL.with_name("blueoil_digits.keras"), RECORD.with_name("blueoil_digits_test.npz")),
+}
+"""Name -> a trained model and what Keras recorded. digits: QKeras, 4- to 8-bit weights. blueoil: weights of one bit and
+activations of two, trained with Blueoil's quantizers (``examples/train_blueoil_digits.py``)."""
+
 
 class Record:
-    """The test images and what Keras answered (see ``examples/train_digits.py`` for every array)."""
+    """The test images and what Keras answered (see ``examples/train_digits.py`` for every array; the other models'
+    records have no layers)."""
 
     def __init__(self, path: Path = RECORD) -> None:
         with np.load(path, allow_pickle=False) as arrays:
@@ -45,7 +54,7 @@ class Record:
     @cached_property
     def layers(self) -> dict[str, tuple[Array, int]]:
         """Layer name -> (codes of the first images in units of 2**-frac, frac), as Keras computed them."""
-        names = self.arrays["layers"].tolist()
+        names = self.arrays["layers"].tolist() if "layers" in self.arrays else []
         return {n: (self.arrays[f"codes/{n}"].astype(np.int64), int(self.arrays[f"frac/{n}"])) for n in names}
 
 
@@ -63,27 +72,32 @@ class Demonstration:
 def run(
     out: Path,
     *,
+    model: str = "digits",
     targets: Sequence[str] = tuple(TARGETS),
     images: int | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Demonstration:
-    """Emit, build, run and compare the bundled model; write each target's files and report.html into ``out``.
+    """Emit, build, run and compare a bundled model; write each target's files and report.html into ``out``.
 
-    images: run every target on the first so many test images; default: all of them. Every tensor of every image is
-    compared, and the RTL's simulated cycles with the predicted ones. Accuracies are counted from each source's own
-    answers.
+    model: a name of ``MODELS``. images: run every target on the first so many test images; default: all of them. Every
+    tensor of every image is compared, and the RTL's simulated cycles with the predicted ones. Accuracies are counted
+    from each source's own answers.
 
-    Raises ToolMissingError, before anything is written, where a target's tools are not installed.
+    Raises UsageError for another model, ToolMissingError where a target's tools are not installed, both before anything
+    is written.
     """
+    if model not in MODELS:
+        raise UsageError(f"there is no bundled model {model!r}; choose from {', '.join(MODELS)}")
     require_tools(targets)
-    record = Record()
-    graph = load(MODEL)
+    path, answered = MODELS[model]
+    record = Record(answered)
+    graph = load(path)
     simulator = Simulator(graph)
     progress(f"simulator: {len(record.images)} test images")
     codes = simulator.quantize(record.images)
     trace = simulator.trace_codes(codes)
-    logits = graph.outputs[0].tensor
-    answers = trace[logits].argmax(axis=-1)
+    logits = graph[graph.outputs[0].tensor]
+    answers = logits.quantization.real(trace[logits.name]).argmax(axis=-1)
     accuracy = [
         _accuracy("Keras", record.predictions, record.labels, "recorded at training"),
         _accuracy("Simulator", answers, record.labels),
@@ -102,7 +116,7 @@ def run(
             progress=progress,
         )
         results += report.results
-        own = report.results[0].outputs[logits].argmax(axis=-1)
+        own = logits.quantization.real(report.results[0].outputs[logits.name]).argmax(axis=-1)
         accuracy.append(_accuracy(TARGET_NAMES[target], own, record.labels[: len(own)]))
     verification = Report(graph=graph, results=tuple(results))
     found = figures(graph, verification)
