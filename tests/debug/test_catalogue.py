@@ -213,3 +213,34 @@ def test_no_false_alarm_on_unchanged_c(tmp_path: Path) -> None:
     graph = model("digits")
     qsim.emit(graph, "c", tmp_path)
     assert diff(graph, codes("digits"), tmp_path, codes=True).ok
+
+
+def half_up_in_rtl(folder: Path) -> None:
+    """The rescale of layer branch rounds ties upward."""
+    path = folder / "digits_top.sv"
+    top = path.read_text()
+    end = top.index(") branch__kernel (")
+    start = top.rindex("qsim_requantize #(", 0, end)
+    new = top[start:end].replace('.MODE("RND_CONV")', '.MODE("RND")')
+    assert new != top[start:end]
+    path.write_text(top[:start] + new + top[end:])
+
+
+def half_up_in_hls(folder: Path) -> None:
+    edited(folder, "src/branch_params.h", "RND_CONV", "RND")
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"), [("hls", half_up_in_hls), pytest.param("rtl", half_up_in_rtl, marks=pytest.mark.slow)]
+)
+def test_a_rounding_mode_in_emitted_hardware_is_explained(
+    tmp_path: Path, target: str, fault: Callable[[Path], None]
+) -> None:
+    graph = model("digits")
+    qsim.emit(graph, target, tmp_path)
+    fault(tmp_path)
+    result = diff(graph, {name: c[:24] for name, c in codes("digits").items()}, tmp_path, codes=True)
+    assert result.first is not None
+    assert result.first.layer == "branch"
+    assert result.first.explanations[0].complete, str(result)
+    assert result.first.explanations[0].name == "rounding rnd"
