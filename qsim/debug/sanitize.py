@@ -76,6 +76,8 @@ def sanitize(graph: Graph, x: Arrays, *, codes: bool = False) -> tuple[TensorHea
     """The health of every tensor on ``x`` (real values, or codes), in graph order."""
     simulator = Simulator(graph)
     inputs = simulator.check_codes(x) if codes else simulator.quantize(x)
+    if not all(array.shape[0] for array in inputs.values()):
+        raise UsageError("there is nothing to observe: give at least one input sample")
     trace = simulator.trace_codes(inputs)
     return tuple(_health(graph, name, trace) for name in graph.tensors)
 

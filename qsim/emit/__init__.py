@@ -33,13 +33,16 @@ def write_files(made: Mapping[str, str | bytes], out_dir: str | Path) -> list[Pa
     """Write relative name -> content into ``out_dir`` and return the paths.
 
     All or nothing: the files are made in a folder beside ``out_dir`` and moved in when complete. Files that are
-    already there under other names stay. Raises UsageError where ``out_dir`` is a file.
+    already there under other names stay. Raises UsageError where ``out_dir`` is a file or cannot be made.
     """
     out = Path(out_dir)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; the output folder must be a folder or not exist")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"cannot make the output folder {out}: {error.strerror}") from error
     try:
         for name, content in made.items():
             path = staging / name

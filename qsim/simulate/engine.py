@@ -119,6 +119,9 @@ class Simulator:
 
     def _run(self, codes: dict[str, Array], *, keep_all: bool) -> dict[str, Array]:
         batch = next(iter(codes.values())).shape[0]
+        if not batch:
+            names = self.graph.tensors if keep_all else dict.fromkeys(out.tensor for out in self.graph.outputs)
+            return {name: np.zeros((0, *self.graph[name].shape), dtype=np.int64) for name in names}
         largest = max(t.size for t in self.graph.tensors.values())
         chunk = max(1, _CHUNK_ELEMENTS // largest)
         if batch <= chunk:

@@ -89,3 +89,14 @@ def test_products_are_exact_on_every_blas_path(bits: int) -> None:
     for i in range(20):
         expected = Oracle(graph).run({"x": codes["x"][i]})["y"]
         assert traced[i].tolist() == expected.tolist()
+
+
+def test_no_samples_give_no_results() -> None:
+    graph = small_cnn()
+    simulator = Simulator(graph)
+    (entry,) = graph.inputs
+    nothing = np.zeros((0, *graph[entry.tensor].shape))
+    assert simulator.run(nothing).shape == (0, *graph[graph.outputs[0].tensor].shape)
+    assert {name: v.shape for name, v in simulator.trace(nothing).items()} == {
+        name: (0, *t.shape) for name, t in graph.tensors.items()
+    }

@@ -119,14 +119,21 @@ def _q_average_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Va
     return activate(ctx, node, result, node.config.get("activation"))
 
 
+def _global_shape(node: LayerNode, channels: int) -> tuple[int, ...]:
+    """(C,), or with keepdims (1, 1, C) from images and (1, C) from rows."""
+    kept = 0 if not node.config.get("keepdims") else 1 if node.class_name.endswith("1D") else 2
+    return (*(1,) * kept, channels)
+
+
 def _globally(ctx: Context, node: LayerNode, value: Value) -> tuple[Value, int]:
-    """The sum over the whole image, as (C,) (or (1, 1, C) with keepdims), and the number of positions."""
+    """The sum over the whole image, and the number of positions."""
     channels_last(node)
     rank(node, value, 3)
     pool = (value.shape[0], value.shape[1])
     result, _ = sum_pool(ctx, node, value, (pool, pool, ((0, 0), (0, 0))), f"{node.name}.sum")
-    if not node.config.get("keepdims"):
-        result = flattened(ctx, node, result, (value.shape[2],), f"{node.name}.flat")
+    shape = _global_shape(node, value.shape[2])
+    if shape != result.shape:
+        result = flattened(ctx, node, result, shape, f"{node.name}.flat")
     return result, pool[0] * pool[1]
 
 
@@ -185,11 +192,12 @@ def _global_max_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> V
     channels_last(node)
     value = inputs[0]
     pool = (value.shape[0], value.shape[1])
-    keepdims = bool(node.config.get("keepdims"))
-    result = max_pool(ctx, node, value, (pool, pool, ((0, 0), (0, 0))), None if keepdims else f"{node.name}.max")
-    if keepdims:
+    shape = _global_shape(node, value.shape[2])
+    whole = shape == (1, 1, value.shape[2])
+    result = max_pool(ctx, node, value, (pool, pool, ((0, 0), (0, 0))), None if whole else f"{node.name}.max")
+    if whole:
         return result
-    return flattened(ctx, node, result, (value.shape[2],), f"{node.name}.codes" if result.clamped else node.name)
+    return flattened(ctx, node, result, shape, f"{node.name}.codes" if result.clamped else node.name)
 
 
 LAYERS: Registry = {

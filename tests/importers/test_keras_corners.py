@@ -1,0 +1,36 @@
+"""Models whose import once went wrong, each with the smallest network that shows it, against Keras itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import qsim
+
+L = keras.layers
+
+
+def same_as_keras(model: keras.Model, input_format: str | None, tmp_path: Path) -> qsim.Graph:
+    """Save ``model``, load the file, and compare the outputs (shape and every value) on 16 inputs; the graph."""
+    model.save(tmp_path / "model.keras")
+    graph = qsim.load(tmp_path / "model.keras", input_format=input_format)
+    (entry,) = graph.inputs
+    tensor = graph[entry.tensor]
+    rng = np.random.default_rng(1)
+    codes = rng.integers(entry.low, entry.high + 1, (16, *tensor.shape))
+    real = tensor.quantization.real(codes)
+    expected = np.asarray(model(real.astype(np.float32), training=False), dtype=np.float64)
+    np.testing.assert_array_equal(qsim.Simulator(graph).run(real), expected, strict=True)
+    return graph
+
+
+@pytest.mark.parametrize("pooling", [L.GlobalMaxPooling1D, L.GlobalAveragePooling1D])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_global_pooling_of_rows(pooling: type, keepdims: bool, tmp_path: Path) -> None:
+    """keepdims gave (1, 1, C) instead of (1, C), on which no further 1-D layer would run."""
+    x = i = keras.Input((4, 3), name="x")
+    x = pooling(keepdims=keepdims, name="g")(x)
+    same_as_keras(keras.Model(i, x), "fixed<6,2>", tmp_path)
