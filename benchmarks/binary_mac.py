@@ -1,120 +1,210 @@
-"""Instructions per multiply-accumulate of the C kernels for one-bit weights, beside those for bytes, in one run.
+"""Instructions per multiply-accumulate of the C kernels for weights of one and two bits, beside those for bytes.
 
-python benchmarks/binary_mac.py [--channels 64] [--flags "-O2"]        needs a C compiler and valgrind
+    python benchmarks/binary_mac.py [--channels 64] [--outputs 64] [--machine host] [--machine cortex-m4] ...
 
-One 3x3 convolution, 8x8 pixels, as many input as output channels, is emitted four times: weights and inputs of bytes;
-one-bit weights with 8-bit inputs (added and subtracted), with 2-bit inputs (bit planes) and with inputs of +1 and -1
-(compared word by word). Each program is run with 1 and with 3 inferences under callgrind; half the difference of the
+One 3x3 convolution over 8x8 pixels is emitted with weights of bytes, of one bit and of two, and inputs of 8, 4, 2 and 1
+bits; the kernels are those that ``qsim.emit`` chooses. Each program runs 1 and 3 inferences; half the difference of the
 two instruction counts is what one inference takes, start-up left out. A MAC is one weight times one input inside the
-image. ``--flags "-O2 -fno-tree-vectorize"`` is nearer to a microcontroller, ``-mpopcnt`` gives x86 its bit count.
+image. What a program computes is compared with the simulator.
+
+Machines: ``host`` (this computer's C compiler with --flags; needs cc and valgrind), ``host-popcount`` (the same with
+-mpopcnt, x86 only), ``cortex-m4``, ``cortex-m0+`` (needs pip install 'qsim[mcu]'). Default: all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import qsim
 from qsim.analysis.builder import GraphBuilder
-from qsim.errors import ToolMissingError
+from qsim.errors import QsimError, ToolMissingError
 from qsim.ir import Graph, Quantization
 from qsim.ir.ops import Conv2D, Threshold
 from qsim.numerics import IntArray, IntFormat
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cortex_m
+
 SIZE = 8
+HOSTS = {"host": (), "host-popcount": ("-mpopcnt",)}
+MACHINES = (*HOSTS, *cortex_m.CPUS)
 CALLER = """#include "model.h"
-#include <stdlib.h>
+int bench(int runs);
 static uint64_t arena[(NAME_ARENA_BYTES + 7u) / 8u + 1u];
 static XTYPE x[NAME_IN_X_SIZE];
 static YTYPE y[NAME_OUT_CONV_SIZE];
-int main(int count, char **arguments)
+int bench(int runs)
 {
-    int runs = count > 1 ? atoi(arguments[1]) : 1;
+    uint32_t sum = 0;
     for (int i = 0; i < NAME_IN_X_SIZE; ++i) {
         x[i] = (XTYPE)(NAME_IN_X_LOW + i * 7 % (NAME_IN_X_HIGH - NAME_IN_X_LOW + 1));
     }
     while (runs-- > 0) {
         if (LOWER_run(arena, x, y) != 0) {
-            return 1;
+            return -1;
         }
     }
+    for (int i = 0; i < NAME_OUT_CONV_SIZE; ++i) {
+        sum = sum * 31u + (uint32_t)y[i];
+    }
+    return (int)sum;
+}
+#ifdef BENCH_HOST
+#include <stdio.h>
+#include <stdlib.h>
+int main(int count, char **arguments)
+{
+    printf("%d\\n", bench(count > 1 ? atoi(arguments[1]) : 1));
     return 0;
 }
+#endif
 """
 
 
-def network(name: str, channels: int, inputs: IntFormat, *, one_bit: bool, signs: bool = False) -> Graph:
-    """The convolution with random weights; ``signs``: behind a threshold that makes the input +1 and -1."""
+@dataclass(frozen=True)
+class Case:
+    """Weights of ``levels``, inputs of ``inputs``; ``signs``: behind a threshold that makes the inputs +1 and -1."""
+
+    label: str
+    levels: tuple[int, ...]
+    inputs: IntFormat
+    signs: bool = False
+
+
+BYTE, BINARY, TERNARY = tuple(range(-127, 128)), (-1, 1), (-1, 0, 1)
+CASES = (
+    Case("8-bit weights, 8-bit inputs", BYTE, IntFormat(8, True)),
+    Case("1-bit weights, 8-bit inputs", BINARY, IntFormat(8, True)),
+    Case("1-bit weights, 4-bit inputs", BINARY, IntFormat(4, False)),
+    Case("1-bit weights, 2-bit inputs", BINARY, IntFormat(2, False)),
+    Case("1-bit weights, 1-bit inputs", BINARY, IntFormat(2, False), signs=True),
+    Case("2-bit weights, 8-bit inputs", TERNARY, IntFormat(8, True)),
+    Case("2-bit weights, 2-bit inputs", TERNARY, IntFormat(2, False)),
+)
+
+
+def network(case: Case, channels: int, outputs: int) -> Graph:
+    """The convolution with random weights."""
     rng = np.random.default_rng(0)
-    b = GraphBuilder(name, "benchmark")
+    b = GraphBuilder("bench", "benchmark")
     unit = Quantization.of(1)
-    x = b.input("x", (SIZE, SIZE, channels), inputs, unit)
-    if signs:
+    x = b.input("x", (SIZE, SIZE, channels), case.inputs, unit)
+    if case.signs:
         fields = {"thresholds": IntArray([[1]]), "base": IntArray([-1]), "step": IntArray([2])}
         x = b.add(Threshold, [x], "sign", layer="sign", quantization=unit, **fields)
-    shape = (3, 3, channels, channels)
-    weights = rng.choice([-1, 1], size=shape) if one_bit else rng.integers(-127, 128, size=shape)
+    weights = IntArray(rng.choice(case.levels, size=(3, 3, channels, outputs)))
     conv = b.add(
-        Conv2D, [x], "conv", layer="conv", quantization=unit, weights=IntArray(weights), bias=None, strides=(1, 1),
+        Conv2D, [x], "conv", layer="conv", quantization=unit, weights=weights, bias=None, strides=(1, 1),
         dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1,
     )  # fmt: skip
     return b.build([conv])
 
 
-def instructions(graph: Graph, folder: Path, flags: list[str]) -> tuple[int, int]:
-    """(instructions of one inference, bytes of its weights)."""
+def expected(graph: Graph) -> int:
+    """What ``bench`` returns."""
+    tensor = graph["x"]
+    low, high = tensor.range
+    x = (low + np.arange(tensor.size) * 7 % (high - low + 1)).reshape(1, *tensor.shape)
+    total = 0
+    for value in qsim.Simulator(graph).run_codes(x).reshape(-1).tolist():
+        total = (total * 31 + value) & 0xFFFFFFFF
+    return total - (1 << 32) if total >> 31 else total
+
+
+def write(graph: Graph, folder: Path) -> None:
+    """The emitted files, and the caller beside them."""
     qsim.emit(graph, "c", folder)
     header = (folder / "model.h").read_text()
-    types = re.search(rf"int {graph.name}_run\(void \*arena, const (\w+) \*\w+, (\w+) \*\w+\);", header)
+    types = re.search(r"int bench_run\(void \*arena, const (\w+) \*\w+, (\w+) \*\w+\);", header)
     assert types is not None, header
-    text = CALLER.replace("NAME", graph.name.upper()).replace("LOWER", graph.name)
+    text = CALLER.replace("NAME", "BENCH").replace("LOWER", "bench")
     (folder / "caller.c").write_text(text.replace("XTYPE", types[1]).replace("YTYPE", types[2]))
-    command = ["cc", "-std=c11", *flags, "caller.c", "model.c", "weights.c", "-o", "caller"]
-    subprocess.run(command, cwd=folder, check=True)
-    counts = []
-    for runs in (1, 3):
-        tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "./caller", str(runs)]
+
+
+SOURCES = ["caller.c", "model.c", "weights.c"]
+
+
+def on_host(folder: Path, flags: list[str], runs: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(result, instructions) for each number of runs, under callgrind."""
+    subprocess.run(["cc", "-std=c11", "-DBENCH_HOST", *flags, *SOURCES, "-o", "caller"], cwd=folder, check=True)
+    found = []
+    for count in runs:
+        tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "./caller", str(count)]
         done = subprocess.run(tool, cwd=folder, check=True, capture_output=True, text=True)
-        found = re.search(r"Collected : (\d+)", done.stderr)
-        assert found is not None, done.stderr
-        counts.append(int(found[1]))
+        collected = re.search(r"Collected : (\d+)", done.stderr)
+        assert collected is not None, done.stderr
+        found.append((int(done.stdout), int(collected[1])))
+    return found
+
+
+def instructions(graph: Graph, folder: Path, machine: str, flags: list[str]) -> int:
+    """Instructions of one inference. Raises QsimError where the program's result is not the simulator's."""
+    write(graph, folder)
+    if machine in HOSTS:
+        (one, first), (three, last) = on_host(folder, [*flags, *HOSTS[machine]], (1, 3))
+    else:
+        elf = cortex_m.build(folder, SOURCES, machine, flags)
+        (one, first), (three, last) = (cortex_m.run(elf, count) for count in (1, 3))
+    if not one == three == expected(graph):
+        raise QsimError(f"on {machine} the program computes {one} and {three}, the simulator {expected(graph)}")
+    return (last - first) // 2
+
+
+def weight_bytes(folder: Path) -> int:
     sizes = {"int8_t": 1, "uint32_t": 4}
     arrays = re.findall(r"^const (\w+) \w+__weights\[(\d+)\]", (folder / "weights.c").read_text(), flags=re.M)
-    return (counts[1] - counts[0]) // 2, sum(sizes[kind] * int(count) for kind, count in arrays)
+    return sum(sizes[kind] * int(count) for kind, count in arrays)
+
+
+def kernel_of(folder: Path) -> str:
+    found = re.search(r'#include "qsim_((?:conv|depth)\w+)\.h"', (folder / "kernels.h").read_text())
+    assert found is not None
+    return found[1]
+
+
+def check_tools(machines: list[str]) -> None:
+    """Raise ToolMissingError where a machine's tools are not installed."""
+    if any(m in HOSTS for m in machines):
+        for tool in ("cc", "valgrind"):
+            if shutil.which(tool) is None:
+                raise ToolMissingError(f"{tool!r} is not installed: apt-get install {'gcc' if tool == 'cc' else tool}")
+    if any(m not in HOSTS for m in machines) and not cortex_m.available():
+        raise ToolMissingError("the Cortex-M machines need Zig and Unicorn: pip install 'qsim[mcu]'")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--flags", default="-O2", help="compiler flags, such as '-O2 -mpopcnt'")
+    parser.add_argument("--channels", type=int, default=64, help="input channels")
+    parser.add_argument("--outputs", type=int, help="output channels; default: as many as input channels")
+    parser.add_argument("--machine", action="append", choices=MACHINES, help="may be given several times")
+    parser.add_argument("--flags", default="-O2", help="compiler flags, as in --flags='-O2 -fno-tree-vectorize'")
     options = parser.parse_args()
-    for tool in ("cc", "valgrind"):
-        if shutil.which(tool) is None:
-            raise ToolMissingError(f"{tool!r} is not installed: apt-get install {'gcc' if tool == 'cc' else tool}")
-    n = options.channels
-    cases = {
-        "8-bit weights, 8-bit inputs": network("bytes8", n, IntFormat(8, True), one_bit=False),
-        "1-bit weights, 8-bit inputs": network("binary8", n, IntFormat(8, True), one_bit=True),
-        "1-bit weights, 2-bit inputs": network("planes2", n, IntFormat(2, False), one_bit=True),
-        "1-bit weights, 1-bit inputs": network("xnor1", n, IntFormat(2, False), one_bit=True, signs=True),
-    }
-    inside = (3 * SIZE - 2) ** 2  # taps of a 3x3 window at every position, those outside the image left out
-    macs = inside * n * n
-    print(f"3x3 convolution, {SIZE}x{SIZE}, {n} to {n} channels: {macs} MACs; cc {options.flags}")
-    first = 0.0
-    for label, graph in cases.items():
+    channels, outputs = options.channels, options.outputs or options.channels
+    machines = options.machine or [m for m in MACHINES if m != "host-popcount" or os.uname().machine == "x86_64"]
+    check_tools(machines)
+    macs = (3 * SIZE - 2) ** 2 * channels * outputs  # taps of a 3x3 window at every position, inside the image
+    print(f"3x3 convolution, {SIZE}x{SIZE}, {channels} to {outputs} channels: {macs} MACs; {options.flags}")
+    print("\n| weights and inputs | kernel | bytes of weights |" + "".join(f" {m} |" for m in machines))
+    print("|---|---|---|" + "---|" * len(machines))
+    for case in CASES:
+        graph, cells = network(case, channels, outputs), []
         with tempfile.TemporaryDirectory() as scratch:
-            count, size = instructions(graph, Path(scratch), options.flags.split())
-        per_mac = count / macs
-        first = first or per_mac
-        print(f"{label}: {per_mac:7.3f} instructions per MAC, {first / per_mac:6.2f} times fewer; weights {size} bytes")
+            folder = Path(scratch)
+            for machine in machines:
+                cells.append(f"{instructions(graph, folder, machine, options.flags.split()) / macs:.2f}")
+            row = f"| {case.label} | `{kernel_of(folder)}` | {weight_bytes(folder)} | {' | '.join(cells)} |"
+        print(row, flush=True)
     return 0
 
 

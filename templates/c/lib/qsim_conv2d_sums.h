@@ -81,11 +81,16 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
                 /* Bit k of the index adds value k: ternary from 0, else from where all are subtracted. */
                 s[0] = (QSIM_S)(QSIM_TERNARY ? 0 : -(value[0] + value[1] + value[2] + value[3]));
                 for (int32_t k = 0; k < 4; ++k) {
-                    const QSIM_T step = QSIM_TERNARY ? value[k] : 2 * value[k];
-
-                    for (int32_t i = 0; i < 1 << k; ++i) {
-                        s[(1 << k) + i] = (QSIM_S)(s[i] + step);
-                    }
+                    value[k] *= 2 - QSIM_TERNARY;
+                }
+                s[1] = (QSIM_S)(s[0] + value[0]);
+                s[2] = (QSIM_S)(s[0] + value[1]);
+                s[3] = (QSIM_S)(s[1] + value[1]);
+                for (int32_t i = 0; i < 4; ++i) {
+                    s[4 + i] = (QSIM_S)(s[i] + value[2]);
+                }
+                for (int32_t i = 0; i < 8; ++i) {
+                    s[8 + i] = (QSIM_S)(s[i] + value[3]);
                 }
             }
             for (int32_t i = 0; i < block; ++i) {
