@@ -64,7 +64,7 @@ def test_a_wrong_bit_count_is_seen_on_the_cortex_m(tmp_path: Path, monkeypatch: 
         written(graph, folder)
         text = (folder / "qsim_bits.h").read_text()
         assert "0x0f0f0f0f" in text
-        (folder / "qsim_bits.h").write_text(text.replace("0x0f0f0f0f", "0x0f0f0f07"))
+        (folder / "qsim_bits.h").write_text(text.replace("0x0f0f0f0f", "0x0f0f0f0e"))
 
     written = binary_mac.write
     monkeypatch.setattr(binary_mac, "write", write)
