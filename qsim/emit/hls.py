@@ -97,8 +97,10 @@ class Row:
     what: str
     shape: str
     format: str
+    products: str
     lanes: int
     terms: int
+    multipliers: int
 
 
 def signature(head: str, streams: Iterable[tuple[str, str]], tail: str) -> str:
@@ -252,8 +254,10 @@ class _Design:
                 what=cell(view.equation),
                 shape=shape,
                 format=str(t.format),
+                products=view.products,
                 lanes=view.lanes,
                 terms=view.terms,
+                multipliers=view.multipliers,
             )
         )
         self._distribute(tensor)
@@ -358,7 +362,7 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "outputs": design.outputs,
         "rows": design.rows,
         "forks": [s for s in design.streams if s.depth > DEFAULT_DEPTH],
-        "multipliers": sum(row.lanes for row in design.rows),
+        "multipliers": sum(row.multipliers for row in design.rows),
         "layer_headers": list(headers.values()),
         "part": part,
         "clock_ns": f"{clock:g}",

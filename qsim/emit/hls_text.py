@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qsim.emit.common import one_line
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, IntFormat
@@ -45,17 +46,21 @@ def bits(*values: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A constant array: ``static const type name[dims] = {text};``"""
+    """A constant array: ``static const type name[dims] = {text};``, below its comment."""
 
     name: str
     type: str
     dims: str
     lines: tuple[str, ...]
+    comment: str = ""
 
 
-def table(name: str, values: Array, fmt: IntFormat | None = None) -> Table:
-    """``values`` (any rank) as an array of the least width (or ``fmt``)."""
+def table(
+    name: str, values: Array, fmt: IntFormat | None = None, *, hexadecimal: bool = False, comment: str = ""
+) -> Table:
+    """``values`` (any rank) as an array of the least width (or ``fmt``). hexadecimal: as words of bits."""
     fmt = fmt or IntArray(values).format
+    digits = -(-fmt.width // 4)
 
     def rows(part: Array, indent: str) -> list[str]:
         if part.ndim > 1:
@@ -69,7 +74,8 @@ def table(name: str, values: Array, fmt: IntFormat | None = None) -> Table:
             return found
         lines, current = [], indent
         for i, value in enumerate(part.tolist()):
-            piece = literal(int(value)) + ("," if i + 1 < part.size else "")
+            number = f"0x{int(value):0{digits}x}" if hexadecimal else literal(int(value))
+            piece = number + ("," if i + 1 < part.size else "")
             if len(current) + len(piece) + 1 > TEXT_WIDTH and current.strip():
                 lines.append(current.rstrip())
                 current = indent
@@ -81,6 +87,7 @@ def table(name: str, values: Array, fmt: IntFormat | None = None) -> Table:
         type=f"qsim::rom<{fmt.width}, {'true' if fmt.signed else 'false'}>::type",
         dims="".join(f"[{n}]" for n in values.shape),
         lines=tuple(rows(values, "    ")),
+        comment=one_line(comment).replace("??/", "?? /"),
     )
 
 
@@ -118,7 +125,8 @@ class View:
     kernel: function of templates/hls/lib, or "" where the process is written out in the top file (``body``).
     config: members of its configuration struct. tables: constant arrays, passed in order after the streams.
     statements, sizes: for bodies that are written out. broadcasts: input position -> view of the process that
-    repeats that input to the output's shape. lanes, terms: multipliers in parallel and products per output element.
+    repeats that input to the output's shape. lanes, terms: products per cycle and products per output element.
+    multipliers: how many of the lanes multiply. products: how products are formed, in a few words.
     """
 
     equation: str
@@ -131,6 +139,8 @@ class View:
     broadcasts: Mapping[int, View] = field(default_factory=dict)
     lanes: int = 0
     terms: int = 0
+    multipliers: int = 0
+    products: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +158,11 @@ class Context:
     def tensors(self, op: o.Op) -> list[Tensor]:
         return [self.graph[name] for name in op.inputs]
 
-    def lanes(self, op: o.Op, terms: int) -> int:
-        """Multipliers in parallel for ``terms`` products: ceil(terms / reuse), by default at most ``max_lanes``."""
+    def lanes(self, op: o.Op, terms: int, most: int = 0) -> int:
+        """Products per cycle for ``terms`` products: ceil(terms / reuse), by default at most ``most`` or max_lanes."""
         wanted = self.reuse.get(op.output, self.reuse.get(op.layer, self.reuse.get("", 0)))
         if not wanted:
-            wanted = -(-terms // self.max_lanes)
+            wanted = -(-terms // (most or self.max_lanes))
         return -(-terms // min(wanted, terms))
 
 

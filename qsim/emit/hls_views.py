@@ -9,126 +9,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from qsim.emit import hls_elementwise
-from qsim.emit.hls_text import Context, Table, View, bits, centred, const, indices, literal, table, typedef
-from qsim.errors import UnsupportedError
+from qsim.emit import hls_elementwise, hls_linear
+from qsim.emit.hls_text import Context, View, bits, const, indices, literal, table, typedef
 from qsim.ir import Tensor
 from qsim.ir import ops as o
-from qsim.numerics import Array, IntArray, IntFormat
-
-
-def _zero(name: str, value: int, prefix: str = "") -> tuple[str, str]:
-    return typedef(f"{prefix}zero_t", IntFormat.for_range(value, value)), const(name, value)
-
-
-def _linear(
-    op: o.Conv2D | o.ConvTranspose2D | o.Dense, x: Tensor, context: Context, weights: Array, lanes: int
-) -> tuple[tuple[str, ...], tuple[Table, ...]]:
-    """Configuration and tables that every layer with weights shares. weights: (Cout, ...)."""
-    name = context.names[op.output]
-    bias = np.zeros(weights.shape[0], dtype=np.int64) if op.bias is None else op.bias.values
-    fmt, bias_fmt = op.weights.format, IntArray(bias).format
-    config = (
-        typedef("weight_t", fmt),
-        typedef("bias_t", bias_fmt),
-        typedef("centred_t", centred(x, op.input_zero_point)),
-        *_zero("input_zero_point", op.input_zero_point),
-        const("product_shift", op.product_shift),
-        const("outputs", weights.shape[0]),
-        const("lanes", lanes),
-    )
-    return config, (table(f"{name}_weights", weights, fmt), table(f"{name}_bias", bias, bias_fmt))
-
-
-def _conv2d(op: o.Conv2D, context: Context) -> View:
-    x = context.graph[op.inputs[0]]
-    height, width, channels = x.shape
-    kh, kw, group_in, out = op.weights.shape
-    (top, bottom), (left, right) = op.padding
-    if min(top, bottom, left, right) < 0:
-        raise UnsupportedError(
-            f"convolution {op.output!r} has negative padding {op.padding}", layer=op.layer, way_out="crop with a Slice"
-        )
-    terms = kh * kw * group_in
-    lanes = context.lanes(op, terms)
-    weights = op.weights.values.transpose(3, 0, 1, 2).reshape(out, terms)
-    shared, tables = _linear(op, x, context, weights, lanes)
-    config = (
-        *(const(n, v) for n, v in (("height", height), ("width", width), ("channels", channels))),
-        *(const(n, v) for n, v in (("kernel_height", kh), ("kernel_width", kw))),
-        *(const(n, v) for n, v in (("stride_height", op.strides[0]), ("stride_width", op.strides[1]))),
-        *(const(n, v) for n, v in (("dilation_height", op.dilation[0]), ("dilation_width", op.dilation[1]))),
-        *(const(n, v) for n, v in (("pad_top", top), ("pad_bottom", bottom), ("pad_left", left), ("pad_right", right))),
-        *(const(n, v) for n, v in (("groups", op.groups), ("group_channels", group_in))),
-        const("group_outputs", out // op.groups),
-        const("terms", terms),
-        *shared,
-    )
-    kind = "depthwise convolution" if op.groups == channels > 1 else "convolution"
-    grouped = f", {op.groups} groups" if op.groups > 1 else ""
-    return View(
-        equation=f"{kh}x{kw} {kind}, {channels} to {out} channels{grouped}",
-        kernel="conv2d",
-        config=config,
-        tables=tables,
-        lanes=lanes,
-        terms=terms,
-    )
-
-
-def _conv_transpose(op: o.ConvTranspose2D, context: Context) -> View:
-    x = context.graph[op.inputs[0]]
-    height, width, channels = x.shape
-    kh, kw, _, out = op.weights.shape
-    lanes = context.lanes(op, channels)
-    weights = op.weights.values.transpose(3, 0, 1, 2).reshape(out, kh * kw, channels)
-    shared, tables = _linear(op, x, context, weights, lanes)
-    config = (
-        *(const(n, v) for n, v in (("height", height), ("width", width), ("channels", channels))),
-        *(const(n, v) for n, v in (("kernel_height", kh), ("kernel_width", kw), ("taps", kh * kw))),
-        *(const(n, v) for n, v in (("stride_height", op.strides[0]), ("stride_width", op.strides[1]))),
-        *(const(n, v) for n, v in (("pad_top", op.padding[0][0]), ("pad_left", op.padding[1][0]))),
-        *(const(n, v) for n, v in (("out_height", op.output_size[0]), ("out_width", op.output_size[1]))),
-        *shared,
-    )
-    return View(
-        equation=f"{kh}x{kw} transposed convolution, {channels} to {out} channels",
-        kernel="conv_transpose2d",
-        config=config,
-        tables=tables,
-        lanes=lanes,
-        terms=channels,
-    )
-
-
-def _dense(op: o.Dense, context: Context) -> View:
-    x = context.graph[op.inputs[0]]
-    terms, out = op.weights.shape
-    lanes = context.lanes(op, terms)
-    shared, tables = _linear(op, x, context, op.weights.values.T, lanes)
-    config = (const("rows", x.size // terms), const("terms", terms), *shared)
-    return View(
-        equation=f"dense, {terms} to {out}", kernel="dense", config=config, tables=tables, lanes=lanes, terms=terms
-    )
-
-
-def _matmul(op: o.MatMul, context: Context) -> View:
-    a, b = context.tensors(op)
-    za, zb = op.zero_points
-    terms = a.shape[-1]
-    lanes = context.lanes(op, terms)
-    config = (
-        const("matrices", math.prod(a.shape[:-2])),
-        *(const(n, v) for n, v in (("rows", a.shape[-2]), ("terms", terms), ("columns", b.shape[-1]))),
-        typedef("a_centred_t", centred(a, za)),
-        typedef("b_centred_t", centred(b, zb)),
-        *_zero("a_zero_point", za, "a_"),
-        *_zero("b_zero_point", zb, "b_"),
-        const("lanes", lanes),
-    )
-    return View(equation="matrix product", kernel="matmul", config=config, lanes=lanes, terms=terms)
 
 
 def _strided(x: Tensor, name: str, sizes: Sequence[int], strides: Sequence[int], start: int, equation: str) -> View:
@@ -360,10 +244,10 @@ def _argmax(op: o.ArgMax, context: Context) -> View:
 
 VIEWS: dict[type[o.Op], Callable[[Any, Context], View]] = {
     o.Constant: _constant,
-    o.Conv2D: _conv2d,
-    o.ConvTranspose2D: _conv_transpose,
-    o.Dense: _dense,
-    o.MatMul: _matmul,
+    o.Conv2D: hls_linear.conv2d,
+    o.ConvTranspose2D: hls_linear.conv_transpose,
+    o.Dense: hls_linear.dense,
+    o.MatMul: hls_linear.matmul,
     o.Add: _add,
     o.Mul: _mul,
     o.Extremum: _extremum,

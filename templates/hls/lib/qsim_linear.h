@@ -3,53 +3,54 @@
 // Accumulators have the output tensor's format. A partial sum may pass beyond it and wrap: addition modulo 2**width is
 // exact for the final sum, which qsim has proven to fit.
 //
-// CFG::lanes multipliers work in parallel on one output element, which takes ceil(terms / lanes) cycles.
+// CFG::lanes products are formed in parallel, so one output element takes ceil(terms / lanes) cycles. How they are
+// formed is CFG::products, which follows from the values of the weights: see qsim_products.h.
 #ifndef QSIM_LINEAR_H
 #define QSIM_LINEAR_H
 
+#include "qsim_products.h"
 #include "qsim_window.h"
 
 namespace qsim {
 
-// sum of x[k] * w[k], modulo ACC's width
-template <class ACC, class WEIGHT, int TERMS, int LANES, class X, class ROM>
-ACC dot(const X (&x)[TERMS], const ROM (&w)[TERMS]) {
+// sum_k w[k] * x[k], with the part that all outputs share and the factors that all weights share. Modulo OUT's width.
+template <class CFG, class OUT, class HELD, class ROM>
+OUT weighted_sum(const HELD (&x)[CFG::terms], const ROM (&words)[CFG::words], const OUT &common) {
 #pragma HLS INLINE
-    ACC sum = 0;
-dot_terms:
-    for (int first = 0; first < TERMS; first += LANES) {
-#pragma HLS PIPELINE II=1
-    dot_lanes:
-        for (int lane = 0; lane < LANES; ++lane) {
-#pragma HLS UNROLL
-            if (first + lane < TERMS) {
-                const WEIGHT weight = w[first + lane];
-                sum += x[first + lane] * weight;
-            }
-        }
-    }
+    OUT sum = CFG::products::template dot<OUT>(x, words);
+    if (CFG::products::counts) sum += common;
     return sum;
+}
+
+// The accumulated sum as output: factor and power of two that all weights share, and the bias.
+template <class CFG, class OUT, class B>
+OUT finished(const OUT &sum, const B &bias) {
+#pragma HLS INLINE
+    const OUT scaled = (sum * typename CFG::scale_t(CFG::weight_scale)) << CFG::product_shift;
+    return scaled + typename CFG::bias_t(bias);
 }
 
 // y[i,j,o] = 2**product_shift * sum_{u,v,c} w[u,v,c,o] * (x[i*sh+u*dh-top, j*sw+v*dw-left, g*Cg+c] - z) + bias[o],
 // group g = o / (outputs / groups), terms in the order u, v, c. Positions outside x hold z.
-// weights[o][(u*kernel_width + v)*group_channels + c].
+// weights[o] holds the words of the weights in the order (u*kernel_width + v)*group_channels + c.
 template <class CFG, class IN, class OUT, class W, class B>
-void conv2d(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::outputs][CFG::terms],
+void conv2d(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::outputs][CFG::words],
             const B (&bias)[CFG::outputs]) {
-#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::lanes dim=2
-    typedef typename CFG::centred_t centred_t;
+#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::step_words dim=2
+    typedef typename CFG::products products;
+    typedef typename products::held_t held_t;
     const int rows = (CFG::kernel_height - 1) * CFG::dilation_height + 1;
     const int columns = (CFG::kernel_width - 1) * CFG::dilation_width + 1;
     const int padded_height = CFG::pad_top + CFG::height + CFG::pad_bottom;
     const int padded_width = CFG::pad_left + CFG::width + CFG::pad_right;
 
-    static centred_t lines[rows > 1 ? rows - 1 : 1][padded_width][CFG::channels];
+    static held_t lines[rows > 1 ? rows - 1 : 1][padded_width][CFG::channels];
 #pragma HLS ARRAY_PARTITION variable=lines complete dim=1
-    static centred_t window[rows][columns][CFG::channels];
+    static held_t window[rows][columns][CFG::channels];
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
-    centred_t patch[CFG::groups][CFG::terms];
+    held_t patch[CFG::groups][CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=patch complete dim=0
+    OUT common[CFG::groups];
 
 conv2d_rows:
     for (int r = 0; r < padded_height; ++r) {
@@ -60,8 +61,8 @@ conv2d_rows:
         conv2d_channels:
             for (int channel = 0; channel < CFG::channels; ++channel) {
 #pragma HLS PIPELINE II=1
-                centred_t x = 0;
-                if (inside) x = in.read() - typename CFG::zero_t(CFG::input_zero_point);
+                held_t x = 0;
+                if (inside) x = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
                 shift_in<rows, columns, padded_width, CFG::channels>(lines, window, c, channel, x);
             }
             if (at_window_end<rows, CFG::stride_height>(r) && at_window_end<columns, CFG::stride_width>(c)) {
@@ -78,12 +79,14 @@ conv2d_rows:
                         }
                     }
                 }
+            conv2d_common:
+                for (int g = 0; products::counts && g < CFG::groups; ++g) {
+                    common[g] = products::template common<OUT>(patch[g]);
+                }
             conv2d_outputs:
                 for (int o = 0; o < CFG::outputs; ++o) {
-                    const OUT sum = dot<OUT, typename CFG::weight_t, CFG::terms, CFG::lanes>(
-                        patch[o / CFG::group_outputs], weights[o]);
-                    const OUT scaled = sum << CFG::product_shift;
-                    out.write(scaled + typename CFG::bias_t(bias[o]));
+                    const int g = o / CFG::group_outputs;
+                    out.write(finished<CFG>(weighted_sum<CFG, OUT>(patch[g], weights[o], common[g]), bias[o]));
                 }
             }
         }
@@ -91,21 +94,24 @@ conv2d_rows:
 }
 
 // y[i*sh+u-top, j*sw+v-left, o] += 2**product_shift * w[u,v,c,o] * (x[i,j,c] - z), plus bias[o] everywhere.
-// The input is held in a frame buffer; each output element gathers its own terms. weights[o][u*kernel_width + v][c].
+// The input is held in a frame buffer; each output element gathers its own terms. weights[o][u*kernel_width + v] holds
+// the words of the weights of all channels.
 template <class CFG, class IN, class OUT, class W, class B>
 void conv_transpose2d(hls::stream<IN> &in, hls::stream<OUT> &out,
-                      const W (&weights)[CFG::outputs][CFG::taps][CFG::channels], const B (&bias)[CFG::outputs]) {
-#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::lanes dim=3
-    typedef typename CFG::centred_t centred_t;
-    static centred_t frame[CFG::height][CFG::width][CFG::channels];
+                      const W (&weights)[CFG::outputs][CFG::taps][CFG::words], const B (&bias)[CFG::outputs]) {
+#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::step_words dim=3
+    typedef typename CFG::products products;
+    static typename products::held_t frame[CFG::height][CFG::width][CFG::terms];
 #pragma HLS ARRAY_RESHAPE variable=frame cyclic factor=CFG::lanes dim=3
+    static OUT common[CFG::height][CFG::width];
 conv_transpose2d_load:
     for (int i = 0; i < CFG::height; ++i) {
         for (int j = 0; j < CFG::width; ++j) {
-            for (int c = 0; c < CFG::channels; ++c) {
+            for (int c = 0; c < CFG::terms; ++c) {
 #pragma HLS PIPELINE II=1
-                frame[i][j][c] = in.read() - typename CFG::zero_t(CFG::input_zero_point);
+                frame[i][j][c] = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
             }
+            if (products::counts) common[i][j] = products::template common<OUT>(frame[i][j]);
         }
     }
 conv_transpose2d_rows:
@@ -123,37 +129,36 @@ conv_transpose2d_rows:
                         const bool used = y >= 0 && x >= 0 && y % CFG::stride_height == 0 &&
                                           x % CFG::stride_width == 0 && i < CFG::height && j < CFG::width;
                         if (used) {
-                            sum += dot<OUT, typename CFG::weight_t, CFG::channels, CFG::lanes>(
-                                frame[i][j], weights[o][u * CFG::kernel_width + v]);
+                            sum += weighted_sum<CFG, OUT>(frame[i][j], weights[o][u * CFG::kernel_width + v],
+                                                          common[i][j]);
                         }
                     }
                 }
-                const OUT scaled = sum << CFG::product_shift;
-                out.write(scaled + typename CFG::bias_t(bias[o]));
+                out.write(finished<CFG>(sum, bias[o]));
             }
         }
     }
 }
 
-// y[..., o] = 2**product_shift * sum_c w[c,o] * (x[..., c] - z) + bias[o]. weights[o][c].
+// y[..., o] = 2**product_shift * sum_c w[c,o] * (x[..., c] - z) + bias[o]. weights[o] holds the words of the weights.
 template <class CFG, class IN, class OUT, class W, class B>
-void dense(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::outputs][CFG::terms],
+void dense(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::outputs][CFG::words],
            const B (&bias)[CFG::outputs]) {
-#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::lanes dim=2
-    typename CFG::centred_t row[CFG::terms];
+#pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::step_words dim=2
+    typedef typename CFG::products products;
+    typename products::held_t row[CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=row cyclic factor=CFG::lanes
 dense_rows:
     for (int r = 0; r < CFG::rows; ++r) {
     dense_load:
         for (int c = 0; c < CFG::terms; ++c) {
 #pragma HLS PIPELINE II=1
-            row[c] = in.read() - typename CFG::zero_t(CFG::input_zero_point);
+            row[c] = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
         }
+        const OUT common = products::counts ? products::template common<OUT>(row) : OUT(0);
     dense_outputs:
         for (int o = 0; o < CFG::outputs; ++o) {
-            const OUT sum = dot<OUT, typename CFG::weight_t, CFG::terms, CFG::lanes>(row, weights[o]);
-            const OUT scaled = sum << CFG::product_shift;
-            out.write(scaled + typename CFG::bias_t(bias[o]));
+            out.write(finished<CFG>(weighted_sum<CFG, OUT>(row, weights[o], common), bias[o]));
         }
     }
 }
