@@ -40,6 +40,16 @@ class Interval:
         return self.low.reshape(-1, channels).min(axis=0), self.high.reshape(-1, channels).max(axis=0)
 
 
+def lane_bounds(interval: Interval, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Proven bounds for each lane of a parameter of ``shape`` that broadcasts against the tensor."""
+    rank = interval.low.ndim
+    full = (1,) * (rank - len(shape)) + tuple(shape)
+    axes = tuple(i for i in range(rank) if full[i] == 1)
+    low = interval.low.min(axis=axes, keepdims=True).reshape(shape)
+    high = interval.high.max(axis=axes, keepdims=True).reshape(shape)
+    return np.asarray(low), np.asarray(high)
+
+
 Rule = Callable[[Any, list[Interval], list[Tensor], Tensor], Interval]
 
 
@@ -134,10 +144,9 @@ def _requantize(op: o.Requantize, inputs: list[Interval], tensors: list[Tensor],
             assert_fits(*rescale_bounds(r, low, high), "the rescaled product", layer=op.layer)
         else:
             left = max(0, -r.shift.low)
-            reach = max(abs(low), abs(high)) << left
-            if reach >= 1 << 31:
+            if low << left < -(1 << 31) or high << left >= 1 << 31:
                 raise UnsupportedError(
-                    f"the {r.scheme.value} rescale shifts inputs up to {reach >> left} left by {left}, beyond int32",
+                    f"the {r.scheme.value} rescale shifts inputs up to {max(-low, high)} left by {left}, beyond int32",
                     layer=op.layer,
                     way_out="requantize the layer's input to fewer bits",
                 )

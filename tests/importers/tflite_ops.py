@@ -240,16 +240,19 @@ def reduce(name: str, kind: str = "INT8") -> Make:
     return make
 
 
-def arg_max(rng: np.random.Generator) -> bytes:
-    r = Random(rng)
-    shape = r.any_shape()
-    axis = int(rng.integers(1, len(shape)))
-    x = r.x(shape)
-    a = r.const("axis", np.array(axis))
-    y = r.maker.tensor("y", tuple(n for i, n in enumerate(shape) if i != axis), "INT32")
-    r.maker.output(y)
-    r.maker.operator("ARG_MAX", [x, a], [y], "ArgMaxOptions", 2, outputType=2)
-    return r.done()
+def arg_max(kind: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.any_shape()
+        axis = int(rng.integers(1, len(shape)))
+        x = r.x(shape)
+        a = r.const("axis", np.array(axis))
+        y = r.maker.tensor("y", tuple(n for i, n in enumerate(shape) if i != axis), "INT32")
+        r.maker.output(y)
+        r.maker.operator("ARG_MAX", [x, a], [y], "ArgMaxOptions", 2, outputType=2)
+        return r.done()
+
+    return make
 
 
 def softmax(rng: np.random.Generator) -> bytes:
@@ -269,6 +272,16 @@ def softmax_wide(rng: np.random.Generator) -> bytes:
     y = r.maker.tensor("y", shape, "INT16", 1 / 65536, -32768)
     r.maker.output(y)
     r.maker.operator("SOFTMAX", [x], [y], "SoftmaxOptions", 3, beta=1.0)
+    return r.done()
+
+
+def softmax16(rng: np.random.Generator) -> bytes:
+    r = Random(rng, "INT16")
+    shape = r.pick((1, int(rng.integers(2, 40))), (1, 3, 5), r.image())
+    x = r.x(shape, float(np.exp(rng.uniform(-13, -6))))
+    y = r.y(shape, 1 / 32768, 0)
+    beta = float(np.float32(r.pick(1.0, 1.0, rng.uniform(0.3, 3))))
+    r.maker.operator("SOFTMAX", [x], [y], "SoftmaxOptions", 3, beta=beta)
     return r.done()
 
 
@@ -329,15 +342,21 @@ def leaky_relu(kind: str = "INT8") -> Make:
     return make
 
 
-def prelu(rng: np.random.Generator) -> bytes:
-    r = Random(rng)
-    shape = r.image()
-    alpha_shape = r.pick(shape[1:], (1, 1, shape[3]), (1, 1, 1))
-    x = r.x(shape)
-    alpha = r.maker.tensor("alpha", alpha_shape, "INT8", 0.01, r.zero(), rng.integers(-128, 128, alpha_shape))
-    y = r.y(shape, r.near(r.x_scale))
-    r.maker.operator("PRELU", [x, alpha], [y], None, 1)
-    return r.done()
+def prelu(kind: str = "INT8", slopes: str = "INT8") -> Make:
+    def make(rng: np.random.Generator) -> bytes:
+        r = Random(rng, kind)
+        shape = r.image()
+        alpha_shape = r.pick(shape[1:], (1, 1, shape[3]), (1, 1, 1))
+        x = r.x(shape)
+        top = 1 << (7 if slopes == "INT8" else 15)
+        zero = int(rng.integers(-128, 128)) if slopes == "INT8" else 0
+        values = rng.integers(-top, top, alpha_shape)
+        alpha = r.maker.tensor("alpha", alpha_shape, slopes, 1.28 / top, zero, values)
+        y = r.y(shape, r.near(r.x_scale))
+        r.maker.operator("PRELU", [x, alpha], [y], None, 1)
+        return r.done()
+
+    return make
 
 
 def quantize(source: str, target: str) -> Make:
@@ -346,7 +365,7 @@ def quantize(source: str, target: str) -> Make:
         scale = r.scale()
         zeros = {"INT8": r.zero(), "UINT8": int(rng.integers(0, 256)), "INT16": 0, "INT32": 0}
         x = r.maker.input("x", (1, 256), source, scale, zeros[source])
-        ratio = {"INT8": 1.0, "UINT8": 1.0, "INT16": 1 / 256, "INT32": 1 / 4096}
+        ratio = {"INT8": 1.0, "UINT8": 1.0, "INT16": 1 / 256, "INT32": 2.0**-24 if source == "INT32" else 2.0**-16}
         y_scale = r.pick(scale, r.near(scale)) if source == target else r.near(scale * ratio[target] / ratio[source])
         if {source, target} == {"INT8", "UINT8"} and r.pick(True, False):
             y_scale, zeros[target] = scale, zeros[source] + (128 if target == "UINT8" else -128)
@@ -375,7 +394,7 @@ CASES: dict[str, Make] = {
     "SUM": reduce("SUM"),
     "REDUCE_MAX": reduce("REDUCE_MAX"),
     "REDUCE_MIN": reduce("REDUCE_MIN"),
-    "ARG_MAX": arg_max,
+    "ARG_MAX": arg_max(),
     "SOFTMAX": softmax,
     "SOFTMAX int8 int16": softmax_wide,
     "LOGISTIC": fixed("LOGISTIC", 1 / 256, -128),
@@ -385,7 +404,7 @@ CASES: dict[str, Make] = {
     "RELU6": activation("RELU6"),
     "RELU_N1_TO_1": activation("RELU_N1_TO_1", free=False),
     "LEAKY_RELU": leaky_relu(),
-    "PRELU": prelu,
+    "PRELU": prelu(),
     "QUANTIZE int8 int8": quantize("INT8", "INT8"),
     "QUANTIZE uint8 int8": quantize("UINT8", "INT8"),
     "QUANTIZE int8 uint8": quantize("INT8", "UINT8"),
@@ -394,6 +413,9 @@ CASES: dict[str, Make] = {
     "CONCATENATION": concatenation(),
     **{name: moved(name) for name in MOVES},
 }
+
+WIDER = (("INT16", "INT16"), ("INT16", "INT32"), ("INT32", "INT16"), ("INT32", "INT8"))
+NO_INT16_KERNEL = ("MIRROR_PAD", "GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 
 CASES16: dict[str, Make] = {
     "CONV_2D": conv(False, "INT16"),
@@ -405,24 +427,36 @@ CASES16: dict[str, Make] = {
     "SUB": binary("SUB", "SubOptions", "INT16"),
     "MUL": binary("MUL", "MulOptions", "INT16"),
     "MAXIMUM": extremum("MAXIMUM", "INT16"),
+    "MINIMUM": extremum("MINIMUM", "INT16"),
     "AVERAGE_POOL_2D": pool("AVERAGE_POOL_2D", "INT16"),
     "MAX_POOL_2D": pool("MAX_POOL_2D", "INT16"),
     "MEAN": reduce("MEAN", "INT16"),
     "SUM": reduce("SUM", "INT16"),
+    "SOFTMAX": softmax16,
     "LOGISTIC": fixed16("LOGISTIC"),
     "TANH": fixed16("TANH"),
     "RELU": activation("RELU", "INT16"),
+    "RELU6": activation("RELU6", "INT16"),
+    "PRELU": prelu("INT16"),
     "LEAKY_RELU": leaky_relu("INT16"),
     "CONCATENATION": concatenation("INT16"),
-    "RESHAPE": moved("RESHAPE", "INT16"),
-    "TRANSPOSE": moved("TRANSPOSE", "INT16"),
-    "PAD": moved("PAD", "INT16"),
-    "STRIDED_SLICE": moved("STRIDED_SLICE", "INT16"),
+    **{f"QUANTIZE {a} {b}": quantize(a, b) for a, b in WIDER},
+    **{name: moved(name, "INT16") for name in MOVES if name not in NO_INT16_KERNEL},
 }
+"""What TensorFlow Lite Micro runs on int16 activations."""
+
+CASES16_ELSEWHERE: dict[str, Make] = {
+    "PRELU": prelu("INT16", "INT16"),
+    "REDUCE_MAX": reduce("REDUCE_MAX", "INT16"),
+    "REDUCE_MIN": reduce("REDUCE_MIN", "INT16"),
+    "ARG_MAX": arg_max("INT16"),
+    **{name: moved(name, "INT16") for name in NO_INT16_KERNEL},
+}
+"""What only LiteRT's reference kernels, or none, run on int16 activations."""
 
 
 def build(name: str, seed: int, kind: str = "INT8", always_bias: bool = False) -> bytes:
     """The model of one operator kind and seed."""
     Random.always_bias = always_bias
-    cases = CASES if kind == "INT8" else CASES16
+    cases = {"INT8": CASES, "INT16": CASES16, "elsewhere": CASES16_ELSEWHERE}[kind]
     return cases[name](np.random.default_rng([seed, *name.encode()]))

@@ -1,4 +1,4 @@
-"""An integer rescale that gives what float64 arithmetic gives, proven on the whole accumulator range.
+"""Integer forms of floating-point kernels, equal to them on the whole accumulator range.
 
 LiteRT's reference FULLY_CONNECTED rounds float64(acc * factor) half away from zero. A float64 factor has up to 53
 bits, too many for hardware; but only the accumulator values where the output code changes matter, so the least
@@ -7,7 +7,7 @@ multiplier is searched whose codes change at the same values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -80,3 +80,18 @@ def float64_rescale(
         rounding=Rounding.RND_INF,
         scheme=Scheme.PLAIN,
     )
+
+
+def step_function(function: Callable[[Array], Array], low: int, high: int) -> tuple[IntArray, int]:
+    """(thresholds of shape (1, K), base) with function(x) = base + #{k : x >= thresholds[0, k]} on [low, high].
+
+    function: int64 array -> int64 array; it must not fall on [low, high]. Bisection, so a wide range costs little.
+    """
+    base, last = (int(function(np.array([x], dtype=np.int64))[0]) for x in (low, high))
+    codes = np.arange(base + 1, last + 1, dtype=np.int64)
+    below, reached = np.full_like(codes, low), np.full_like(codes, high)
+    while (reached - below > 1).any():
+        middle = (below + reached) // 2
+        above = function(middle) >= codes
+        below, reached = np.where(above, below, middle), np.where(above, middle, reached)
+    return IntArray([reached if len(reached) else [high + 1]]), base

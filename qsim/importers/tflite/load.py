@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
-from qsim.importers.tflite import lower_activation, lower_arithmetic, lower_linear, lower_reduce, lower_shape
+from qsim.importers.tflite import (
+    lower_activation,
+    lower_arithmetic,
+    lower_linear,
+    lower_reduce,
+    lower_shape,
+    lower_softmax,
+    xnnpack,
+)
 from qsim.importers.tflite.fold import fold_constants
 from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
@@ -22,11 +30,23 @@ LOWERINGS: Mapping[str, Lower] = {
     **lower_arithmetic.LOWERINGS,
     **lower_reduce.LOWERINGS,
     **lower_activation.LOWERINGS,
+    **lower_softmax.LOWERINGS,
     **lower_shape.LOWERINGS,
 }
 """Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model: ``_is_end``."""
 
 CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
+
+
+MICRO_LACKS: Mapping[str, tuple[str, ...]] = {
+    "RELU_N1_TO_1": ("INT8", "INT16"),
+    **dict.fromkeys(
+        ("REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "MIRROR_PAD", "GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
+        ("INT16",),
+    ),
+}
+"""Operator -> the types for which TensorFlow Lite Micro has no kernel. Their meaning leaves nothing open, so they are
+imported, with a note."""
 
 
 class SurveyEntry(NamedTuple):
@@ -111,8 +131,6 @@ def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
         return "it gives floats that the network goes on to use"
     if op.name not in LOWERINGS:
         return "the operator is not supported"
-    if op.name in profile.refused:
-        return f"profile {profile.name} does not reproduce it ({profile.refused[op.name]}); choose another profile"
     floats = [
         model.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0 and model.tensors[i].type.startswith("FLOAT")
     ]
@@ -166,7 +184,18 @@ def _input(low: Lowering, tensor: TfliteTensor, quantized_by_model: bool = False
 
 
 def _lower(low: Lowering, op: Operator) -> None:
-    """Run one lowering; whatever its checks let through and the graph's own checks do not is a damaged model."""
+    """Run one lowering in the profile of the kernel that the engine uses for it; whatever its checks let through and
+    the graph's own checks do not is a damaged model."""
+    if low.chosen.fallback and not xnnpack.taken(low.model, op):
+        low.profile = get_profile(low.chosen.fallback)
+    else:
+        low.profile = low.chosen
+    kinds = [low.model.tensors[i].type for i in op.inputs[:1] if i >= 0]
+    if low.chosen.micro and any(kind in MICRO_LACKS.get(op.name, ()) for kind in kinds):
+        low.builder.note(
+            f"Layer {low.layer(op)!r}: TensorFlow Lite Micro has no {kinds[0]} kernel for {op.name}; the codes here "
+            "follow the operator's definition."
+        )
     try:
         LOWERINGS[op.name](low, op)
     except (GraphError, ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:

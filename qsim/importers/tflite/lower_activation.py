@@ -1,4 +1,4 @@
-"""RELU and its kin, LEAKY_RELU, PRELU, LOGISTIC, TANH, HARD_SWISH, SOFTMAX."""
+"""RELU and its kin, LEAKY_RELU, PRELU, LOGISTIC, TANH, HARD_SWISH."""
 
 from __future__ import annotations
 
@@ -8,33 +8,26 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qsim.errors import ModelError
 from qsim.importers.tflite import fixedpoint as fx
 from qsim.importers.tflite.lowering import (
     Lower,
     Lowering,
+    byte_rescale,
     graph_shape,
     identity_rescale,
     make_rescale,
 )
-from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, quantize_multiplier, scalar
 
 BOTH = ("INT8", "INT16")
 
 
-def _same_shape(low: Lowering, op: Operator) -> tuple[TfliteTensor, TfliteTensor]:
-    x, y = low.tensor(op, 0), low.output(op)
-    if graph_shape(x.shape) != graph_shape(y.shape):
-        raise low.wrong_shape(op, x.shape)
-    return x, y
-
-
 def _clip(activation: str) -> Lower:
     def lower(low: Lowering, op: Operator) -> None:
         """y = clip(rescale(x - zx) + zy) to the activation's codes; TFLM's RELU6 never rescales."""
-        x, y = _same_shape(low, op)
+        x, y = low.same_shape(op)
         low.activations(op, [x, y], BOTH)
         same = x.scale == y.scale and x.zero_point == y.zero_point
         if low.profile.micro and activation == "RELU6" and not same:
@@ -44,10 +37,6 @@ def _clip(activation: str) -> Lower:
             )
             low.clipped(op, low.value(op, 0), low.clip_range(op, x, activation))
             return
-        if low.profile.fixed_sums and not same:
-            raise low.unsupported(
-                op, "rescales, for which XNNPACK has arithmetic of its own", "choose profile='litert-ref'"
-            )
         bounds = low.clip_range(op, y, activation)
         if same:
             low.clipped(op, low.value(op, 0), bounds)
@@ -59,10 +48,17 @@ def _clip(activation: str) -> Lower:
 
 
 def leaky_relu(low: Lowering, op: Operator) -> None:
-    """y = clip(r(x - zx) + zy), r with input/output scale for x >= zx, with alpha times it below."""
-    x, y = _same_shape(low, op)
+    """y = clip(r(x - zx) + zy), r with input/output scale for x >= zx, with alpha times it below.
+
+    XNNPACK: ((x - zx) * round_half_even(256 * factor) + 128) >> 8, the factors in float32: a table.
+    """
+    x, y = low.same_shape(op)
     low.activations(op, [x, y], BOTH)
     alpha = np.float32(op.options["Alpha"])
+    if low.profile.xnnpack:
+        up = np.float32(x.scale / y.scale)
+        low.table(op, byte_rescale(x, y, up, np.float32(up * alpha)))
+        return
     if alpha < 0:
         raise low.unsupported(op, f"has the negative slope {float(alpha)}", "use a slope of 0 or more")
     fmt = INTEGER_FORMATS[y.type]
@@ -82,16 +78,16 @@ def prelu(low: Lowering, op: Operator) -> None:
 
     The two halves are taken apart (each is 0 where the other is not), rescaled and added.
     """
-    x, y = _same_shape(low, op)
+    x, y = low.same_shape(op)
     alpha = low.tensor(op, 1)
-    low.activations(op, [x, y], ("INT8",))
-    low.activations(op, [alpha, y], ("INT8",))
+    low.activations(op, [x, y], BOTH)
+    low.activations(op, [alpha], ("INT8",))  # the kernels read the slopes of int16 activations as int8 too
     values = low.constant(op, 1, "slopes").reshape(graph_shape(alpha.shape)) - alpha.zero_point
     source = low.value(op, 0)
     fmt, z = INTEGER_FORMATS[x.type], x.zero_point
     scheme = low.profile.elementwise
-    up = make_rescale(scheme, [float(x.scale) / float(y.scale)])
-    down = make_rescale(scheme, [float(x.scale) * float(alpha.scale) / float(y.scale)])
+    up = make_rescale(scheme, [low.ratio(x, y)])
+    down = make_rescale(scheme, [low.ratio(x, y, alpha.scale)])
     none = dataclasses.replace(identity_rescale(), multiplier=scalar(0))
     bound = 1 << 31
     positive = low.step(
@@ -127,23 +123,6 @@ def prelu(low: Lowering, op: Operator) -> None:
     low.requantize(op, total, identity_rescale(), (out.low, out.high))
 
 
-def _table(low: Lowering, op: Operator, code: Callable[[int], int]) -> None:
-    """y = table[x] over every code of the input's type."""
-    fmt = INTEGER_FORMATS[low.tensor(op, 0).type]
-    table = [code(x) for x in range(fmt.low, fmt.high + 1)]
-    low.result(op, o.Lookup, [low.value(op, 0)], table=IntArray([table]), table_low=fmt.low)
-
-
-def _fixed_output(low: Lowering, op: Operator, y: TfliteTensor, scale: float, zero_point: int) -> None:
-    if y.zero_point != zero_point or float(y.scale) != scale:
-        raise low.unsupported(
-            op,
-            f"has an output with scale {float(y.scale)} and zero point {y.zero_point}; the engines fix scale {scale} "
-            f"and zero point {zero_point}",
-            "convert with the TensorFlow Lite converter, which sets them",
-        )
-
-
 def _q4(low: Lowering, op: Operator, scale: np.float32) -> tuple[int, int, int]:
     """Multiplier, left shift and radius that bring x - zx to Q4.27, as LOGISTIC's and TANH's Prepare compute them."""
     fraction, left = math.frexp(float(scale) * (1 << 27))
@@ -157,12 +136,12 @@ def _table16(
     low: Lowering, op: Operator, function: Callable[[int, int, int, tuple[int, ...]], int], most_left: int
 ) -> None:
     """int16: the reference kernel's interpolated table, as a table over all 65,536 codes."""
-    _fixed_output(low, op, low.output(op), 2.0**-15, 0)
+    low.fixed_output(op, low.output(op), 2.0**-15, 0)
     multiplier, shift = fx.int16_multiplier(float(low.tensor(op, 0).scale), most_left)
     if multiplier > 32767 or multiplier < 1:
         raise low.unsupported(op, f"has the input scale {float(low.tensor(op, 0).scale)}, which its kernel cannot take")
     sigmoid = fx.sigmoid_table()
-    _table(low, op, lambda code: function(code, multiplier, shift, sigmoid))
+    low.table(op, lambda code: function(code, multiplier, shift, sigmoid))
 
 
 def _real_table(low: Lowering, op: Operator, function: Callable[[Array], Array]) -> None:
@@ -171,7 +150,7 @@ def _real_table(low: Lowering, op: Operator, function: Callable[[Array], Array])
     values = x.scale * (np.arange(-128, 128) - x.zero_point).astype(np.float32)
     scaled = (function(values) * (np.float32(1) / y.scale)).astype(np.float64)
     codes = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) + y.zero_point
-    _table(low, op, lambda c: int(np.clip(codes[c + 128], -128, 127)))
+    low.table(op, lambda c: int(np.clip(codes[c + 128], -128, 127)))
 
 
 def _float32_logistic(x: Array) -> Array:
@@ -185,12 +164,12 @@ def _float32_tanh(x: Array) -> Array:
 
 def logistic(low: Lowering, op: Operator) -> None:
     """int8, TFLM: y = RDBPOT(logistic(Q4 of x - zx), 23) - 128, saturated outside the radius: a table."""
-    x, y = _same_shape(low, op)
+    x, y = low.same_shape(op)
     low.activations(op, [x, y], BOTH)
     if x.type == "INT16":
         _table16(low, op, fx.logistic16, 0)
         return
-    _fixed_output(low, op, y, 1 / 256, -128)
+    low.fixed_output(op, y, 1 / 256, -128)
     if not low.profile.micro:
         _real_table(low, op, _float32_logistic)
         return
@@ -203,17 +182,17 @@ def logistic(low: Lowering, op: Operator) -> None:
         raw = fx.logistic(fx.multiply(value, multiplier, left), 4)
         return max(-128, min(127, fx.divide_pot(raw, 23) - 128))
 
-    _table(low, op, code)
+    low.table(op, code)
 
 
 def tanh(low: Lowering, op: Operator) -> None:
     """int8, TFLM: y = RDBPOT(tanh(Q4 of x - zx), 24), saturated outside the radius: a table over all 256 codes."""
-    x, y = _same_shape(low, op)
+    x, y = low.same_shape(op)
     low.activations(op, [x, y], BOTH)
     if x.type == "INT16":
         _table16(low, op, fx.tanh16, 1)
         return
-    _fixed_output(low, op, y, 1 / 128, 0)
+    low.fixed_output(op, y, 1 / 128, 0)
     if not low.profile.micro:
         _real_table(low, op, _float32_tanh)
         return
@@ -226,7 +205,7 @@ def tanh(low: Lowering, op: Operator) -> None:
         raw = fx.tanh(fx.multiply(value, multiplier, left), 4)
         return max(-128, min(127, fx.divide_pot(raw, 24)))
 
-    _table(low, op, code)
+    low.table(op, code)
 
 
 def _int16_multiplier(factor: float) -> tuple[int, int]:
@@ -238,7 +217,7 @@ def _int16_multiplier(factor: float) -> tuple[int, int]:
 
 def hard_swish(low: Lowering, op: Operator) -> None:
     """int8: x * relu6(x + 3) / 6 in the reference kernel's 16-bit fixed point, as a table over all 256 codes."""
-    x, y = _same_shape(low, op)
+    x, y = low.same_shape(op)
     low.activations(op, [x, y], ("INT8",))
     # Dividing by 128 is exact; 3 / 32768 is the scale on which the gate's 3.0 is 32768.
     out_multiplier, out_shift = _int16_multiplier(low.ratio(x, y) / 128)
@@ -268,33 +247,7 @@ def hard_swish(low: Lowering, op: Operator) -> None:
         before_shift = product >> 15 if product >= 0 else -(-product >> 15)
         return max(-128, min(127, fx.divide_pot(before_shift, -out_shift) + y.zero_point))
 
-    _table(low, op, code)
-
-
-def softmax(low: Lowering, op: Operator) -> None:
-    """int8 to int8: the integer kernel; multiplier and shift bring beta * scale * difference to Q5.26."""
-    x, y = _same_shape(low, op)
-    low.activations(op, [x], ("INT8",))
-    if y.type != "INT16" or not low.profile.int16 or y.quantization is None:
-        low.activations(op, [y], ("INT8",))
-    bits = INTEGER_FORMATS[y.type].width
-    _fixed_output(low, op, y, 2.0**-bits, -(1 << (bits - 1)))
-    beta = float(np.float32(op.options["Beta"]))
-    if beta <= 0:
-        raise ModelError(f"{low.where(op)} has beta {beta}.")
-    factor = min(beta * float(x.scale) * (1 << 26), (1 << 31) - 1.0)
-    if factor <= 1:
-        raise low.unsupported(op, f"has beta * input scale {beta * float(x.scale)}, too small for its kernel")
-    multiplier, right = quantize_multiplier(factor)
-    diff_min = -math.floor(31 * (1 << 26) / (1 << -right))
-    low.result(
-        op,
-        o.Softmax,
-        [low.value(op, 0)],
-        input_multiplier=multiplier,
-        input_left_shift=-right,
-        diff_min=diff_min,
-    )
+    low.table(op, code)
 
 
 LOWERINGS: dict[str, Lower] = {
@@ -306,5 +259,4 @@ LOWERINGS: dict[str, Lower] = {
     "LOGISTIC": logistic,
     "TANH": tanh,
     "HARD_SWISH": hard_swish,
-    "SOFTMAX": softmax,
 }

@@ -10,6 +10,7 @@ from qsim.importers.tflite.lowering import (
     INT32,
     Lower,
     Lowering,
+    byte_rescale,
     graph_shape,
     identity_rescale,
     make_rescale,
@@ -30,7 +31,7 @@ def _sum(sign: int) -> Lower:
         """
         a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
         low.activations(op, [a, b, y], BOTH)
-        if low.profile.fixed_sums:
+        if low.profile.xnnpack:
             _fixed_sum(low, op, sign)
             return
         left = 20 if y.type == "INT8" else 15
@@ -72,12 +73,11 @@ def _sum(sign: int) -> Lower:
 def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
     """y = clip((m1*(x1 - z1) +- m2*(x2 - z2)) * 2**-s, half up, + zy): XNNPACK's ADD and SUB.
 
-    r: ratios of input to output scale (float32); s = 20 - floor(log2(max r)); m = round_half_even(r * 2**s).
+    r: ratios of input to output scale (float32), each in [2**-10, 2**8); s = 20 - floor(log2(max r));
+    m = round_half_even(r * 2**s).
     """
     a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
     ratios = [np.float32(t.scale / y.scale) for t in (a, b)]
-    if not all(2.0**-10 <= r < 2.0**8 for r in ratios):
-        raise low.unsupported(op, "has scales further apart than XNNPACK's kernel takes", "choose profile='litert-ref'")
     shift = 20 - (int(np.frexp(max(ratios))[1]) - 1)
     names = []
     for position, (t, ratio) in enumerate(zip((a, b), ratios, strict=True)):
@@ -135,7 +135,10 @@ def _extremum(kind: str) -> Lower:
 
 
 def quantize(low: Lowering, op: Operator) -> None:
-    """Between integer scales: y = clip(r(x - zx) + zy). From float it is the graph input's quantizer (see __init__)."""
+    """Between integer scales: y = clip(r(x - zx) + zy). From float it is the graph input's quantizer (see __init__).
+
+    XNNPACK: ((x - zx) * round_half_even(256 * scale / scale) + 128) >> 8: a table.
+    """
     x, y = low.tensor(op, 0), low.output(op)
     for t in (x, y):
         if t.type not in ("INT8", "UINT8", "INT16", "INT32") or t.quantization is None or not t.quantization.per_tensor:
@@ -148,6 +151,10 @@ def quantize(low: Lowering, op: Operator) -> None:
         raise low.unsupported(op, f"converts {x.type} to {y.type}", "choose profile='tflm'")
     if graph_shape(x.shape) != graph_shape(y.shape):
         raise low.wrong_shape(op, x.shape)
+    if low.profile.xnnpack:
+        ratio = np.float32(x.scale / y.scale)
+        low.table(op, byte_rescale(x, y, ratio, ratio))
+        return
     factor, fmt = float(x.scale) / float(y.scale), INTEGER_FORMATS[y.type]
     bounds, source = (fmt.low, fmt.high), low.value(op, 0)
     if factor == 1:

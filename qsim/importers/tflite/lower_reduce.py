@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from qsim.importers.tflite.lowering import (
     Lower,
     Lowering,
     graph_shape,
+    identity_rescale,
+    make_rescale,
     paired_rescale,
     strips_batch,
 )
@@ -20,7 +23,7 @@ from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, Rounding, Scheme, quantize_multiplier, scalar
+from qsim.numerics import Array, IntArray, Overflow, Rounding, Scheme, quantize_multiplier, scalar
 
 BOTH = ("INT8", "INT16")
 
@@ -117,13 +120,20 @@ def _mean_or_sum(mean: bool) -> Lower:
         """y = clip(r(sum of codes - n*zx) + zy); MEAN folds 1/n into r's multiplier.
 
         With (m, s) = QuantizeMultiplier(scale x / scale y) and k = floor(log2 n), at most 32 and 31 + s: MEAN's
-        multiplier is floor(m * 2**k / n), its shift s - k (TFLite's shifts, positive left).
+        multiplier is floor(m * 2**k / n), its shift s - k (TFLite's shifts, positive left). Engines that compute in
+        floats instead: ``_float_sum``.
         """
         x, y = low.tensor(op, 0), low.output(op)
         low.activations(op, [x, y], BOTH)
         n = x.size // max(y.size, 1)
+        if not mean and low.profile.sums == "bytes":
+            _byte_sum(low, op, x, y, n)
+            return
         q = Quantization.of(low.quantization(x).scale[0], n * x.zero_point)
         acc = low.accumulator(op, _reduced(low, op, "sum", "acc", q))
+        if low.profile.xnnpack or (not mean and low.profile.sums == "float32"):
+            low.stepped(op, acc, _float_sum(low, x, y, n, mean))
+            return
         if mean and _vector_mean(low, op, x):
             _finish_vector_mean(low, op, x, y, acc, n)
             return
@@ -136,6 +146,65 @@ def _mean_or_sum(mean: bool) -> Lower:
         low.requantize(op, acc, rescale, (fmt.low, fmt.high), input_zero_point=n * x.zero_point)
 
     return lower
+
+
+def _float_sum(low: Lowering, x: TfliteTensor, y: TfliteTensor, n: int, mean: bool) -> Callable[[Array], Array]:
+    """Sum of codes -> code, every step in float32. f = scale x / scale y.
+
+    LiteRT's SUM: round_half_away(sum * f + -zx * f * n) + zy. XNNPACK: round_half_even(sum * g + (zy - n*zx * g)) with
+    g = f for SUM and f * (1 / n) for MEAN.
+    """
+    factor = np.float32(x.scale / y.scale)
+    fmt = INTEGER_FORMATS[y.type]
+    if low.profile.xnnpack:
+        factor = factor * (np.float32(1) / np.float32(n)) if mean else factor
+        offset = np.float32(y.zero_point) - np.float32(n * x.zero_point) * factor
+    else:
+        offset = np.float32(-x.zero_point) * factor * np.float32(n)
+
+    def code(total: Array) -> Array:
+        real = (total.astype(np.float32) * factor + offset).astype(np.float64)
+        if low.profile.xnnpack:
+            rounded = np.rint(real)
+        else:
+            rounded = np.sign(real) * np.floor(np.abs(real) + 0.5) + y.zero_point
+        return np.asarray(np.clip(rounded, fmt.low, fmt.high).astype(np.int64))
+
+    return code
+
+
+def _byte_sum(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor, n: int) -> None:
+    """LiteRT's reference SUM, which reads and writes int8 codes as unsigned bytes:
+
+    y = signed(clip(r(sum of (x mod 256) - n*zx) + zy, 0, 255)).
+    """
+    if x.type != "INT8":
+        raise low.unsupported(op, "of INT16 reads its codes as bytes in this engine", "choose profile='tflm'")
+    low.builder.note(
+        f"Layer {y.name!r}: LiteRT's reference SUM reads int8 codes as unsigned bytes, so negative codes add as if 256 "
+        "were added to them and the result is clipped to 0 ... 255; so does this graph."
+    )
+    byte = INTEGER_FORMATS["UINT8"]
+    wrapping: dict[str, Any] = {"rescale": identity_rescale(), "overflow": Overflow.WRAP}
+    axes, source = _axes(low, op, x)
+    unsigned = low.step(op, o.Requantize, [source], "byte", format=byte, low=byte.low, high=byte.high, **wrapping)
+    total = low.step(op, o.Reduce, [unsigned], "acc", kind="sum", axes=axes, keepdims=bool(op.options["KeepDims"]))
+    total = low.reshaped(op, low.accumulator(op, total), graph_shape(y.shape), "acc_shape")
+    clipped = low.step(
+        op,
+        o.Requantize,
+        [total],
+        "clipped",
+        rescale=make_rescale(low.profile.elementwise, [float(x.scale) / float(y.scale)]),
+        input_zero_point=n * x.zero_point,
+        zero_point=y.zero_point,
+        overflow=Overflow.SAT,
+        low=byte.low,
+        high=byte.high,
+        format=byte,
+    )
+    fmt = INTEGER_FORMATS[y.type]
+    low.result(op, o.Requantize, [clipped], low=fmt.low, high=fmt.high, **wrapping)
 
 
 def _vector_mean(low: Lowering, op: Operator, x: TfliteTensor) -> bool:

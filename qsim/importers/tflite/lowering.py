@@ -14,6 +14,7 @@ import numpy as np
 
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import ModelError, UnsupportedError
+from qsim.importers.tflite.exact import step_function
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
 from qsim.importers.tflite.profiles import Profile
 from qsim.ir import Quantization
@@ -99,10 +100,13 @@ def _float32_pair(factor: float) -> tuple[int, int]:
 
 
 class Lowering:
-    """The state of one import: the checked model, the profile, the graph under construction."""
+    """The state of one import: the checked model, the profile, the graph under construction.
+
+    chosen: the profile of the import. profile: that of the operator at hand (see ``Profile.fallback``).
+    """
 
     def __init__(self, model: TfliteModel, profile: Profile, builder: GraphBuilder) -> None:
-        self.model, self.profile, self.builder = model, profile, builder
+        self.model, self.chosen, self.profile, self.builder = model, profile, profile, builder
         self.names: dict[int, str] = {}
 
     # Reading ----------------------------------------------------------------------------------------------------
@@ -174,6 +178,23 @@ class Lowering:
                     "engine rescales there",
                     "convert with a converter that gives them one quantization",
                 )
+
+    def same_shape(self, op: Operator) -> tuple[TfliteTensor, TfliteTensor]:
+        """Input and output of an elementwise operator; ModelError where their shapes differ."""
+        x, y = self.tensor(op, 0), self.output(op)
+        if graph_shape(x.shape) != graph_shape(y.shape):
+            raise self.wrong_shape(op, x.shape)
+        return x, y
+
+    def fixed_output(self, op: Operator, y: TfliteTensor, scale: float, zero_point: int) -> None:
+        """Raise UnsupportedError unless ``y`` has the quantization that the operator's kernels assume."""
+        if y.zero_point != zero_point or float(y.scale) != scale:
+            raise self.unsupported(
+                op,
+                f"has an output with scale {float(y.scale)} and zero point {y.zero_point}; the engines fix scale "
+                f"{scale} and zero point {zero_point}",
+                "convert with the TensorFlow Lite converter, which sets them",
+            )
 
     # Writing ----------------------------------------------------------------------------------------------------
 
@@ -348,6 +369,18 @@ class Lowering:
             )
         self.result(op, o.Concat, parts, axis=len(shape) - 1)
 
+    def table(self, op: Operator, code: Callable[[int], int]) -> None:
+        """The output as table[x] over every code of the input's type."""
+        fmt = INTEGER_FORMATS[self.tensor(op, 0).type]
+        values = [code(x) for x in range(fmt.low, fmt.high + 1)]
+        self.result(op, o.Lookup, [self.value(op, 0)], table=IntArray([values]), table_low=fmt.low)
+
+    def stepped(self, op: Operator, source: str, function: Callable[[Array], Array]) -> None:
+        """The output as ``function`` of the integers of ``source``; it must not fall over their proven range."""
+        low, high = self.builder.tensor(source).range
+        thresholds, base = step_function(function, low, high)
+        self.result(op, o.Threshold, [source], thresholds=thresholds, base=IntArray([base]), step=IntArray([1]))
+
     def clipped(self, op: Operator, source: str, bounds: tuple[int, int]) -> str:
         """The output as ``source`` clipped to ``bounds``; no step where that changes nothing is needed for shape."""
         return self.result(
@@ -364,3 +397,17 @@ class Lowering:
 def identity_rescale() -> Rescale:
     """r(x) = x."""
     return Rescale(multiplier=scalar(1), addend=scalar(0), shift=scalar(0), rounding=Rounding.TRN, scheme=Scheme.PLAIN)
+
+
+def byte_rescale(x: TfliteTensor, y: TfliteTensor, up: np.float32, down: np.float32) -> Callable[[int], int]:
+    """XNNPACK's int8 to int8: code -> clip(((code - zx) * m + 128 >> 8) + zy), m = round_half_even(256 * factor), the
+    factor being ``up`` for codes of at least zx and ``down`` below it."""
+    multipliers = [int(np.rint(np.float32(256) * factor)) for factor in (up, down)]
+    fmt = INTEGER_FORMATS[y.type]
+
+    def code(c: int) -> int:
+        value = c - x.zero_point
+        rescaled = (value * multipliers[value < 0] + 128 >> 8) + y.zero_point
+        return max(fmt.low, min(fmt.high, rescaled))
+
+    return code

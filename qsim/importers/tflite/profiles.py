@@ -21,15 +21,18 @@ class Profile:
     conv: CONV_2D, DEPTHWISE_CONV_2D. transpose_conv, quantize: the operators of that name (QUANTIZE between integers).
     dense: FULLY_CONNECTED; None: the kernel rounds accumulator * float64 factor half away from zero.
     elementwise: everything else that rescales.
-    double_factors: MUL, RELU, LEAKY_RELU, HARD_SWISH, BATCH_MATMUL take ratios of scales in float64, else in float32.
+    double_factors: MUL, RELU and its kin, HARD_SWISH, BATCH_MATMUL take ratios of scales in float64, else in float32.
     double_dense: FULLY_CONNECTED with per-tensor weights takes its factor in float64, else input * weight in float32.
     single_factors: convolutions and FULLY_CONNECTED take scale * scale / scale in float32 throughout.
-    fixed_sums: ADD and SUB are XNNPACK's: integer multipliers of 21 bits, one shift, half up.
+    xnnpack: the arithmetic of XNNPACK's own kernels: ADD and SUB with integer multipliers of 21 bits, QUANTIZE and
+    LEAKY_RELU with multipliers in units of 1/256, MEAN and SUM in float32. What XNNPACK does not take (``xnnpack.py``)
+    is given profile ``fallback``.
+    sums: SUM. "integer": by multiplier and shift, as MEAN; "bytes": the same on the codes read as unsigned bytes (a
+    defect of LiteRT's reference kernel); "float32": a float32 factor and offset.
     lanes: operator -> its vector kernel's width: channels (QUANTIZE: elements) beyond the last full group of so many
     go through the scalar rest of the loop, which is TFLITE_DOUBLE.
     input_rounding, input_arithmetic: QUANTIZE of a float32 model input.
     micro: the engine is TensorFlow Lite Micro. int16: 16x8 models are reproduced.
-    refused: operator -> why this engine's version of it is not reproduced.
     """
 
     name: str
@@ -44,18 +47,14 @@ class Profile:
     input_rounding: Rounding = Rounding.RND_INF
     input_arithmetic: Literal["float32_divide", "float32_multiply"] = "float32_divide"
     single_factors: bool = False
-    fixed_sums: bool = False
+    xnnpack: bool = False
+    fallback: str | None = None
+    sums: Literal["integer", "bytes", "float32"] = "integer"
     micro: bool = False
     int16: bool = True
-    refused: dict[str, str] = field(default_factory=dict)
 
 
 _DOUBLE, _UPWARD, _FLOAT32 = Scheme.TFLITE_DOUBLE, Scheme.TFLITE_UPWARD, Scheme.FLOAT32
-
-_XNNPACK_REFUSED = (
-    *("TRANSPOSE_CONV", "BATCH_MATMUL", "MEAN", "SUM", "PRELU", "LEAKY_RELU", "QUANTIZE", "HARD_SWISH"),
-    "RELU_N1_TO_1",
-)
 
 PROFILES: dict[str, Profile] = {
     p.name: p
@@ -77,7 +76,7 @@ PROFILES: dict[str, Profile] = {
             dense=None,
             elementwise=_DOUBLE,
             quantize=_DOUBLE,
-            refused={"SUM": "the reference kernel adds in 8 bits and overflows"},
+            sums="bytes",
         ),
         Profile(
             name="litert-opt",
@@ -91,7 +90,7 @@ PROFILES: dict[str, Profile] = {
             input_rounding=Rounding.RND_CONV,
             input_arithmetic="float32_multiply",
             int16=False,
-            refused={"SUM": "the optimised kernel computes in floats"},
+            sums="float32",
         ),
         Profile(
             name="litert-xnnpack",
@@ -101,11 +100,11 @@ PROFILES: dict[str, Profile] = {
             elementwise=_FLOAT32,
             quantize=_FLOAT32,
             single_factors=True,
-            fixed_sums=True,
+            xnnpack=True,
+            fallback="litert-opt",
             input_rounding=Rounding.RND_CONV,
             input_arithmetic="float32_multiply",
             int16=False,
-            refused=dict.fromkeys(_XNNPACK_REFUSED, "its XNNPACK kernel has arithmetic of its own"),
         ),
     )
 }
