@@ -223,6 +223,7 @@ def inspect(
     else:
         view.show_graph(graph)
         view.show_layers(graph)
+        view.show_weights(graph)
         view.show_ranges(graph)
         view.show_notes(graph)
     return 0

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from qsim.analysis.layers import layer_facts
 from qsim.debug.report import TARGET_NAMES, Accuracy, Figure, clip
+from qsim.emit.weight_memory import weight_memory
 from qsim.ir import Graph, quantization_text
 from qsim.numerics import Array
 from qsim.verify.report import Report
@@ -102,6 +103,44 @@ def show_layers(graph: Graph) -> None:
     table("Layers", columns, rows, right=(7, 8))
 
 
+def show_weights(graph: Graph) -> None:
+    """What the weights of each layer take in C and RTL, and which kernel computes with them."""
+    found = weight_memory(graph)
+    if not found:
+        return
+    rows: list[Sequence[object]] = [
+        (
+            clip(m.tensor),
+            m.count,
+            m.distinct,
+            m.encoding,
+            _or_dash(m.c_bytes),
+            _or_dash(m.c_kernel),
+            _or_dash(m.rtl_bits),
+            _or_dash(m.rtl_kernel),
+        )
+        for m in found
+    ]
+    c, rtl = _sum([m.c_bytes for m in found]), _sum([m.rtl_bits for m in found])
+    rows.append(("total", sum(m.count for m in found), "", "", c, "", rtl, ""))
+    columns = ("sums", "weights", "values", "encoding", "C bytes", "C kernel", "RTL bits", "RTL kernel")
+    table("Weight memory", columns, rows, right=(1, 2, 4, 6))
+    paragraph(
+        "\nC bytes: the array in weights.c. Binary weights take one bit and ternary ones two, each output's "
+        "(depthwise: each tap's) padded to words of 32, unless bytes take no more. RTL bits: the weight memory, at the "
+        "encoding's bits, without padding. Both at the targets' default options."
+    )
+
+
+def _or_dash(value: object) -> object:
+    return "-" if value is None else value
+
+
+def _sum(values: Sequence[int | None]) -> object:
+    known = [v for v in values if v is not None]
+    return sum(known) if len(known) == len(values) else "-"
+
+
 def show_graph(graph: Graph) -> None:
     """Name, profile, hash, inputs and outputs."""
     paragraph(f"Model {graph.name}, numeric profile {graph.profile}, graph {graph.hash[:16]}")
@@ -178,6 +217,7 @@ __all__ = [
     "show_notes",
     "show_ranges",
     "show_verification",
+    "show_weights",
     "steps",
     "table",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from qsim.emit import c_dpi
 from qsim.emit.c_data import LOWER
 from qsim.emit.c_layer import LayerView, c_string, describe, layer_view, trace_call
-from qsim.emit.c_parts import Lowering, Params
+from qsim.emit.c_parts import ConstArray, Lowering, Params
 from qsim.emit.c_schedule import ALIGNMENT, Schedule, schedule
 from qsim.emit.c_types import CType, storage
 from qsim.emit.common import environment, header_lines, identifier, identifiers, library, one_line
@@ -54,6 +54,21 @@ def footprint(graph: Graph) -> Footprint:
     """Bytes of the model as ``files`` emits it."""
     found = _view(graph, {})[0]["footprint"]
     assert isinstance(found, Footprint)
+    return found
+
+
+def weight_arrays(graph: Graph) -> dict[str, tuple[ConstArray, str]]:
+    """Output tensor of each op with weights -> their array in weights.c, and the family of the kernel that reads it."""
+    view = _view(graph, {})[0]
+    arrays = {a.symbol: a for a in view["arrays"]}  # type: ignore[attr-defined]
+    families = {k.params: k.family for k in view["kernels"]}  # type: ignore[attr-defined]
+    symbols = {f"{view['prefix']}_{name}__weights": tensor for tensor, name in identifiers(graph).items()}
+    found = {}
+    for layer in view["layers"]:  # type: ignore[attr-defined]
+        for params in layer.params:
+            symbol = dict(params.fields).get("weights")
+            if symbol in symbols:
+                found[symbols[symbol]] = arrays[symbol], families[params.type]
     return found
 
 
@@ -286,4 +301,4 @@ def _traced(tensor: Tensor) -> dict[str, object]:
     }
 
 
-__all__ = ["Footprint", "files", "footprint"]
+__all__ = ["Footprint", "files", "footprint", "weight_arrays"]
