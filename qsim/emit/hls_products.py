@@ -47,11 +47,13 @@ class _Words:
     parallel: int
 
     @classmethod
-    def of(cls, lanes: int, bits: int) -> _Words:
-        parallel = -(-lanes * bits // MAX_WORD)
-        while -(-lanes // parallel) * bits > MAX_WORD:
-            parallel += 1
-        return cls(bits=bits, per_word=-(-lanes // parallel), parallel=parallel)
+    def of(cls, lanes: int, bits: int, terms: int) -> _Words:
+        """Words for ``lanes`` of ``terms`` products in a cycle: as few as hold them, or a few more where that leaves
+        fewer unused bits in an output's last word."""
+        least = -(-lanes // (MAX_WORD // bits))
+        sizes = [(-(-lanes // parallel), parallel) for parallel in range(least, least + 4)]
+        per_word, parallel = min(sizes, key=lambda size: (-terms % size[0], size[1]))
+        return cls(bits=bits, per_word=per_word, parallel=parallel)
 
     def pack(self, codes: Array) -> Array:
         """(..., terms) codes of ``bits`` bits -> (..., words), weight 0 lowest."""
@@ -99,7 +101,7 @@ def products(op: Linear, context: Context, weights: Array, group_outputs: int, a
         types.append(f"typedef ap_int<{width}> shifted_t;")
         code += f"<shifted_t, {found.bits - 1}, {_boolean(found.zeros)}>"
     how = "shifted and added" if found.kind == "power_of_two" else "added or subtracted"
-    words = _Words.of(context.lanes(op, terms), found.bits)
+    words = _Words.of(context.lanes(op, terms), found.bits, terms)
     return _packed(op, context, weights, found, axes, words, (f"added<{code}, centred_t", how), tuple(types))
 
 
@@ -109,7 +111,7 @@ def _counted(
     """Binary weights against inputs of one bit or of few: counted, where several outputs share what depends on the
     inputs alone, or where nothing does. None where the inputs do not allow it."""
     x, zero = context.graph[op.inputs[0]], op.input_zero_point
-    words = _Words.of(context.lanes(op, weights.shape[-1], COUNTED_LANES), 1)
+    words = _Words.of(context.lanes(op, weights.shape[-1], COUNTED_LANES), 1, weights.shape[-1])
     magnitude = sign_magnitude(context.graph, op)
     if magnitude is not None and (group_outputs > 1 or not outside):
         how = (f"xnor_counted<{_boolean(outside)}", "inputs of 1 bit, xnor counted")

@@ -3,8 +3,9 @@
 // Accumulators have the output tensor's format. A partial sum may pass beyond it and wrap: addition modulo 2**width is
 // exact for the final sum, which qsim has proven to fit.
 //
-// CFG::lanes products are formed in parallel, so one output element takes ceil(terms / lanes) cycles. How they are
-// formed is CFG::products, which follows from the values of the weights: see qsim_products.h.
+// CFG::lanes products are formed in a step, so one output element takes ceil(terms / lanes) steps. How they are formed
+// is CFG::products, which follows from the values of the weights: see qsim_products.h. The steps of all outputs of a
+// window are one loop nest that Vitis flattens: a step begins in every cycle, also from one output to the next.
 #ifndef QSIM_LINEAR_H
 #define QSIM_LINEAR_H
 
@@ -13,16 +14,27 @@
 
 namespace qsim {
 
-// sum_k w[k] * x[k], with the part that all outputs share and the factors that all weights share. Modulo OUT's width.
+// Number of steps of one output element.
+template <class CFG>
+struct schedule {
+    static const int steps = (CFG::words + CFG::step_words - 1) / CFG::step_words;
+};
+
+// One step of sum_k w[k] * x[k] / weight_scale, modulo OUT's width. shared: the sum of what each x[k] adds for all
+// outputs alike.
 template <class CFG, class OUT, class HELD, class ROM>
-OUT weighted_sum(const HELD (&x)[CFG::terms], const ROM (&words)[CFG::words], const OUT &common) {
+void accumulate(OUT &sum, const HELD (&x)[CFG::terms], const ROM (&words)[CFG::words], const OUT &shared, int step) {
 #pragma HLS INLINE
-    OUT sum = CFG::products::template dot<OUT>(x, words);
-    if (CFG::products::counts) sum += common;
-    return sum;
+    const OUT part = CFG::products::template step<OUT>(x, words, step * CFG::step_words);
+    OUT before = sum;
+    if (step == 0) {
+        before = 0;
+        if (CFG::products::counts) before = shared;
+    }
+    sum = before + part;
 }
 
-// The accumulated sum as output: factor and power of two that all weights share, and the bias.
+// A complete sum as output: the factor and the power of two that all weights share, and the bias.
 template <class CFG, class OUT, class B>
 OUT finished(const OUT &sum, const B &bias) {
 #pragma HLS INLINE
@@ -39,6 +51,7 @@ void conv2d(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::
 #pragma HLS ARRAY_RESHAPE variable=weights cyclic factor=CFG::step_words dim=2
     typedef typename CFG::products products;
     typedef typename products::held_t held_t;
+    const int steps = schedule<CFG>::steps;
     const int rows = (CFG::kernel_height - 1) * CFG::dilation_height + 1;
     const int columns = (CFG::kernel_width - 1) * CFG::dilation_width + 1;
     const int padded_height = CFG::pad_top + CFG::height + CFG::pad_bottom;
@@ -50,7 +63,7 @@ void conv2d(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
     held_t patch[CFG::groups][CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=patch complete dim=0
-    OUT common[CFG::groups];
+    OUT shared[CFG::groups];
 
 conv2d_rows:
     for (int r = 0; r < padded_height; ++r) {
@@ -79,14 +92,30 @@ conv2d_rows:
                         }
                     }
                 }
-            conv2d_common:
+            conv2d_shared:
                 for (int g = 0; products::counts && g < CFG::groups; ++g) {
-                    common[g] = products::template common<OUT>(patch[g]);
+                conv2d_shared_steps:
+                    for (int step = 0; step < steps; ++step) {
+#pragma HLS PIPELINE II=1
+                        OUT part = 0;
+                        for (int lane = 0; lane < CFG::lanes; ++lane) {
+#pragma HLS UNROLL
+                            const int k = step * CFG::lanes + lane;
+                            if (k < CFG::terms) part += products::template shared<OUT>(patch[g][k]);
+                        }
+                        shared[g] = step == 0 ? part : OUT(shared[g] + part);
+                    }
                 }
+                OUT sum = 0;
             conv2d_outputs:
                 for (int o = 0; o < CFG::outputs; ++o) {
-                    const int g = o / CFG::group_outputs;
-                    out.write(finished<CFG>(weighted_sum<CFG, OUT>(patch[g], weights[o], common[g]), bias[o]));
+                conv2d_steps:
+                    for (int step = 0; step < steps; ++step) {
+#pragma HLS PIPELINE II=1
+                        const int g = o / CFG::group_outputs;
+                        accumulate<CFG>(sum, patch[g], weights[o], shared[g], step);
+                        if (step == steps - 1) out.write(finished<CFG>(sum, bias[o]));
+                    }
                 }
             }
         }
@@ -103,15 +132,23 @@ void conv_transpose2d(hls::stream<IN> &in, hls::stream<OUT> &out,
     typedef typename CFG::products products;
     static typename products::held_t frame[CFG::height][CFG::width][CFG::terms];
 #pragma HLS ARRAY_RESHAPE variable=frame cyclic factor=CFG::lanes dim=3
-    static OUT common[CFG::height][CFG::width];
+    static OUT shared[CFG::height][CFG::width];
+    const int steps = schedule<CFG>::steps;
+    OUT sum = 0;
 conv_transpose2d_load:
     for (int i = 0; i < CFG::height; ++i) {
         for (int j = 0; j < CFG::width; ++j) {
             for (int c = 0; c < CFG::terms; ++c) {
 #pragma HLS PIPELINE II=1
-                frame[i][j][c] = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
+                const typename products::held_t x =
+                    products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
+                frame[i][j][c] = x;
+                if (products::counts) {
+                    const OUT part = products::template shared<OUT>(x);
+                    sum = c == 0 ? part : OUT(sum + part);
+                    if (c == CFG::terms - 1) shared[i][j] = sum;
+                }
             }
-            if (products::counts) common[i][j] = products::template common<OUT>(frame[i][j]);
         }
     }
 conv_transpose2d_rows:
@@ -120,21 +157,28 @@ conv_transpose2d_rows:
         for (int s = 0; s < CFG::out_width; ++s) {
         conv_transpose2d_outputs:
             for (int o = 0; o < CFG::outputs; ++o) {
-                OUT sum = 0;
             conv_transpose2d_taps:
                 for (int u = 0; u < CFG::kernel_height; ++u) {
                     for (int v = 0; v < CFG::kernel_width; ++v) {
-                        const int y = r + CFG::pad_top - u, x = s + CFG::pad_left - v;
-                        const int i = y / CFG::stride_height, j = x / CFG::stride_width;
-                        const bool used = y >= 0 && x >= 0 && y % CFG::stride_height == 0 &&
-                                          x % CFG::stride_width == 0 && i < CFG::height && j < CFG::width;
-                        if (used) {
-                            sum += weighted_sum<CFG, OUT>(frame[i][j], weights[o][u * CFG::kernel_width + v],
-                                                          common[i][j]);
+                        for (int step = 0; step < steps; ++step) {
+#pragma HLS PIPELINE II=1
+                            const int y = r + CFG::pad_top - u, x = s + CFG::pad_left - v;
+                            const int i = y / CFG::stride_height, j = x / CFG::stride_width;
+                            const bool used = y >= 0 && x >= 0 && y % CFG::stride_height == 0 &&
+                                              x % CFG::stride_width == 0 && i < CFG::height && j < CFG::width;
+                            OUT tap = 0;
+                            if (used) {
+                                tap = products::template step<OUT>(frame[i][j], weights[o][u * CFG::kernel_width + v],
+                                                                   step * CFG::step_words);
+                                if (products::counts && step == 0) tap += shared[i][j];
+                            }
+                            sum = u == 0 && v == 0 && step == 0 ? tap : OUT(sum + tap);
+                            if (u == CFG::kernel_height - 1 && v == CFG::kernel_width - 1 && step == steps - 1) {
+                                out.write(finished<CFG>(sum, bias[o]));
+                            }
                         }
                     }
                 }
-                out.write(finished<CFG>(sum, bias[o]));
             }
         }
     }
@@ -148,17 +192,25 @@ void dense(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::o
     typedef typename CFG::products products;
     typename products::held_t row[CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=row cyclic factor=CFG::lanes
+    const int steps = schedule<CFG>::steps;
+    OUT shared = 0, sum = 0;
 dense_rows:
     for (int r = 0; r < CFG::rows; ++r) {
     dense_load:
         for (int c = 0; c < CFG::terms; ++c) {
 #pragma HLS PIPELINE II=1
-            row[c] = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
+            const typename products::held_t x = products::hold(in.read() - typename CFG::zero_t(CFG::input_zero_point));
+            row[c] = x;
+            if (products::counts) shared = (c == 0 ? OUT(0) : shared) + products::template shared<OUT>(x);
         }
-        const OUT common = products::counts ? products::template common<OUT>(row) : OUT(0);
     dense_outputs:
         for (int o = 0; o < CFG::outputs; ++o) {
-            out.write(finished<CFG>(weighted_sum<CFG, OUT>(row, weights[o], common), bias[o]));
+        dense_steps:
+            for (int step = 0; step < steps; ++step) {
+#pragma HLS PIPELINE II=1
+                accumulate<CFG>(sum, row, weights[o], shared, step);
+                if (step == steps - 1) out.write(finished<CFG>(sum, bias[o]));
+            }
         }
     }
 }
@@ -171,6 +223,9 @@ void matmul(hls::stream<A> &a, hls::stream<B> &b, hls::stream<OUT> &out) {
 #pragma HLS ARRAY_PARTITION variable=row cyclic factor=CFG::lanes
     static typename CFG::b_centred_t columns[CFG::columns][CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=columns cyclic factor=CFG::lanes dim=2
+    const int steps = (CFG::terms + CFG::lanes - 1) / CFG::lanes;
+    typedef multiplied<typename CFG::a_centred_t, typename CFG::b_centred_t, CFG::terms, CFG::lanes> products;
+    OUT sum = 0;
 matmul_matrices:
     for (int m = 0; m < CFG::matrices; ++m) {
     matmul_load_b:
@@ -189,7 +244,13 @@ matmul_matrices:
             }
         matmul_columns:
             for (int k = 0; k < CFG::columns; ++k) {
-                out.write(dot<OUT, typename CFG::b_centred_t, CFG::terms, CFG::lanes>(row, columns[k]));
+            matmul_steps:
+                for (int step = 0; step < steps; ++step) {
+#pragma HLS PIPELINE II=1
+                    const OUT part = products::template step<OUT>(row, columns[k], step * CFG::lanes);
+                    sum = step == 0 ? part : OUT(sum + part);
+                    if (step == steps - 1) out.write(sum);
+                }
             }
         }
     }

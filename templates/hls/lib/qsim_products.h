@@ -2,16 +2,15 @@
 //
 // A layer's configuration names one of these as CFG::products. Each defines
 //
-//   held_t           what line buffers and windows hold of one input element; 0 stands for a position outside the image
-//   hold(x)          the input element x (its zero point subtracted) as held_t
-//   dot(x, words)    the part of sum_k w[k] * x[k] that differs between outputs, modulo ACC's width
-//   counts           whether there is a part that is common to all outputs of a window
-//   common(x)        that part
+//   held_t                what buffers and windows hold of one input element; 0 stands for a position outside
+//   hold(x)               the input element x (its zero point subtracted) as held_t
+//   step(x, words, first) what PARALLEL words from ``first`` on add to the sum, modulo ACC's width
+//   counts, shared(x)     whether each input element adds something of its own, the same for all outputs, and what
 //
-// so that sum_k w[k] * x[k] = CFG::weight_scale * (common(x) + dot(x, words)).
+// so that sum_k w[k] * x[k] = CFG::weight_scale * (sum of shared(x[k]) + sum of step(x, words, first)).
 //
 // Packed weights stand in words of PER_WORD weights, weight 0 in the lowest bits; the last word of an output is padded
-// with zeros, which are not used. One step (a cycle) takes PARALLEL words, PER_WORD * PARALLEL products.
+// with zeros, which are not used. A step takes one cycle: PER_WORD * PARALLEL products.
 #ifndef QSIM_PRODUCTS_H
 #define QSIM_PRODUCTS_H
 
@@ -19,28 +18,9 @@
 
 namespace qsim {
 
-// sum of x[k] * w[k], modulo ACC's width
-template <class ACC, class WEIGHT, int TERMS, int LANES, class X, class ROM>
-ACC dot(const X (&x)[TERMS], const ROM (&w)[TERMS]) {
-#pragma HLS INLINE
-    ACC sum = 0;
-dot_terms:
-    for (int first = 0; first < TERMS; first += LANES) {
-#pragma HLS PIPELINE II=1
-    dot_lanes:
-        for (int lane = 0; lane < LANES; ++lane) {
-#pragma HLS UNROLL
-            if (first + lane < TERMS) {
-                const WEIGHT weight = w[first + lane];
-                sum += x[first + lane] * weight;
-            }
-        }
-    }
-    return sum;
-}
-
-// What products that hold the input elements themselves share. HELD has a sign bit if an element can be negative.
-template <class HELD, int TERMS>
+// What products that hold the input elements themselves have in common. HELD has a sign bit if an element can be
+// negative.
+template <class HELD>
 struct hold_elements {
     typedef HELD held_t;
     static const bool counts = false;
@@ -52,7 +32,7 @@ struct hold_elements {
     }
 
     template <class ACC>
-    static ACC common(const held_t (&)[TERMS]) {
+    static ACC shared(const held_t &) {
 #pragma HLS INLINE
         return 0;
     }
@@ -60,11 +40,20 @@ struct hold_elements {
 
 // Any weights: one multiplier for each of LANES products. A word is a weight.
 template <class HELD, class WEIGHT, int TERMS, int LANES>
-struct multiplied : hold_elements<HELD, TERMS> {
+struct multiplied : hold_elements<HELD> {
     template <class ACC, class ROM>
-    static ACC dot(const HELD (&x)[TERMS], const ROM (&words)[TERMS]) {
+    static ACC step(const HELD (&x)[TERMS], const ROM (&weights)[TERMS], int first) {
 #pragma HLS INLINE
-        return qsim::dot<ACC, WEIGHT, TERMS, LANES>(x, words);
+        ACC sum = 0;
+    multiplied_lanes:
+        for (int lane = 0; lane < LANES; ++lane) {
+#pragma HLS UNROLL
+            if (first + lane < TERMS) {
+                const WEIGHT weight = weights[first + lane];
+                sum += x[first + lane] * weight;
+            }
+        }
+        return sum;
     }
 };
 
@@ -111,28 +100,24 @@ struct power_of_two_code {
 
 // Weights of one of the codes above, no multiplier.
 template <class CODE, class HELD, int TERMS, int PER_WORD, int PARALLEL>
-struct added : hold_elements<HELD, TERMS> {
+struct added : hold_elements<HELD> {
     static const int words = (TERMS + PER_WORD - 1) / PER_WORD;
 
     template <class ACC, class ROM>
-    static ACC dot(const HELD (&x)[TERMS], const ROM (&packed)[words]) {
+    static ACC step(const HELD (&x)[TERMS], const ROM (&packed)[words], int first) {
 #pragma HLS INLINE
         ACC sum = 0;
-    added_steps:
-        for (int first = 0; first < words; first += PARALLEL) {
-#pragma HLS PIPELINE II=1
-        added_words:
-            for (int part = 0; part < PARALLEL; ++part) {
+    added_words:
+        for (int part = 0; part < PARALLEL; ++part) {
 #pragma HLS UNROLL
-                if (first + part < words) {
-                    const ap_uint<PER_WORD * CODE::bits> word = packed[first + part];
-                added_lanes:
-                    for (int lane = 0; lane < PER_WORD; ++lane) {
+            if (first + part < words) {
+                const ap_uint<PER_WORD * CODE::bits> word = packed[first + part];
+            added_lanes:
+                for (int lane = 0; lane < PER_WORD; ++lane) {
 #pragma HLS UNROLL
-                        const int k = (first + part) * PER_WORD + lane;
-                        const ap_uint<CODE::bits> code = word >> (lane * CODE::bits);
-                        if (k < TERMS) sum += CODE::template product<ACC>(x[k], code);
-                    }
+                    const int k = (first + part) * PER_WORD + lane;
+                    const ap_uint<CODE::bits> code = word >> (lane * CODE::bits);
+                    if (k < TERMS) sum += CODE::template product<ACC>(x[k], code);
                 }
             }
         }
@@ -154,12 +139,12 @@ ones_bits:
 }
 
 // Inputs of +a and -a, weights of +1 (bit 1) and -1 (bit 0); a is a factor of weight_scale. A sum of products is the
-// number of positions inside the image (common) minus twice the number of bits that differ: xnor, count.
-// OUTSIDE: whether positions can lie outside the image. held_t: bit 0 is 1 for +a, bit 1 (if OUTSIDE) 1 inside.
+// number of positions inside the image minus twice the number of bits that differ: xnor, count. OUTSIDE: whether
+// positions can lie outside the image. held_t: bit 0 is 1 for +a, bit 1 (if OUTSIDE) is 1 inside.
 template <bool OUTSIDE, int TERMS, int PER_WORD, int PARALLEL>
 struct xnor_counted {
     typedef ap_uint<OUTSIDE ? 2 : 1> held_t;
-    static const bool counts = true;
+    static const bool counts = OUTSIDE;
     static const int words = (TERMS + PER_WORD - 1) / PER_WORD;
 
     template <class X>
@@ -175,55 +160,41 @@ struct xnor_counted {
     }
 
     template <class ACC>
-    static ACC common(const held_t (&x)[TERMS]) {
+    static ACC shared(const held_t &x) {
 #pragma HLS INLINE
-        if (!OUTSIDE) return TERMS;
+        return inside(x) ? 1 : 0;
+    }
+
+    template <class ACC, class ROM>
+    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first) {
+#pragma HLS INLINE
         ACC sum = 0;
-    xnor_common:
-        for (int first = 0; first < words; first += PARALLEL) {
-#pragma HLS PIPELINE II=1
-            for (int lane = 0; lane < PARALLEL * PER_WORD; ++lane) {
+    xnor_words:
+        for (int part = 0; part < PARALLEL; ++part) {
 #pragma HLS UNROLL
-                const int k = first * PER_WORD + lane;
-                if (k < TERMS && inside(x[k])) sum += 1;
+            if (first + part < words) {
+                const ap_uint<PER_WORD> word = packed[first + part];
+                ap_uint<PER_WORD> signs = 0, used = 0;
+            xnor_lanes:  // wiring only
+                for (int lane = 0; lane < PER_WORD; ++lane) {
+#pragma HLS UNROLL
+                    const int k = (first + part) * PER_WORD + lane;
+                    if (k < TERMS) {
+                        signs[lane] = x[k][0];
+                        used[lane] = inside(x[k]);
+                    }
+                }
+                sum -= ACC(ones<PER_WORD>((signs ^ word) & used)) << 1;
+                if (!OUTSIDE) sum += ones<PER_WORD>(used);  // a constant, but for the last word
             }
         }
         return sum;
     }
-
-    template <class ACC, class ROM>
-    static ACC dot(const held_t (&x)[TERMS], const ROM (&packed)[words]) {
-#pragma HLS INLINE
-        ACC different = 0;
-    xnor_steps:
-        for (int first = 0; first < words; first += PARALLEL) {
-#pragma HLS PIPELINE II=1
-        xnor_words:
-            for (int part = 0; part < PARALLEL; ++part) {
-#pragma HLS UNROLL
-                if (first + part < words) {
-                    const ap_uint<PER_WORD> word = packed[first + part];
-                    ap_uint<PER_WORD> signs = 0, used = 0;
-                xnor_lanes:  // wiring only
-                    for (int lane = 0; lane < PER_WORD; ++lane) {
-#pragma HLS UNROLL
-                        const int k = (first + part) * PER_WORD + lane;
-                        if (k < TERMS) {
-                            signs[lane] = x[k][0];
-                            used[lane] = inside(x[k]);
-                        }
-                    }
-                    different += ones<PER_WORD>((signs ^ word) & used);
-                }
-            }
-        }
-        return -(different << 1);
-    }
 };
 
 // Inputs of few bits, weights of +1 (bit 1) and -1 (bit 0). A sum of products is twice the sum of the inputs with
-// weight +1 minus the sum of all inputs (common); the former is counted bit plane by bit plane, plane p being worth
-// 2**p, or -2**p for the sign bit.
+// weight +1, minus the sum of all inputs (shared). The former is counted bit plane by bit plane: plane p is worth
+// 2**p, or -2**p where it is the sign bit.
 template <class HELD, int PLANES, bool SIGNED, int TERMS, int PER_WORD, int PARALLEL>
 struct planes_counted {
     typedef HELD held_t;
@@ -237,47 +208,33 @@ struct planes_counted {
     }
 
     template <class ACC>
-    static ACC common(const held_t (&x)[TERMS]) {
+    static ACC shared(const held_t &x) {
 #pragma HLS INLINE
-        ACC sum = 0;
-    planes_common:
-        for (int first = 0; first < words; first += PARALLEL) {
-#pragma HLS PIPELINE II=1
-            for (int lane = 0; lane < PARALLEL * PER_WORD; ++lane) {
-#pragma HLS UNROLL
-                const int k = first * PER_WORD + lane;
-                if (k < TERMS) sum -= x[k];
-            }
-        }
-        return sum;
+        return -x;
     }
 
     template <class ACC, class ROM>
-    static ACC dot(const held_t (&x)[TERMS], const ROM (&packed)[words]) {
+    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first) {
 #pragma HLS INLINE
         ACC sum = 0;
-    planes_steps:
-        for (int first = 0; first < words; first += PARALLEL) {
-#pragma HLS PIPELINE II=1
-        planes_words:
-            for (int part = 0; part < PARALLEL; ++part) {
+    planes_words:
+        for (int part = 0; part < PARALLEL; ++part) {
 #pragma HLS UNROLL
-                if (first + part < words) {
-                    const ap_uint<PER_WORD> word = packed[first + part];
-                planes_planes:
-                    for (int p = 0; p < PLANES; ++p) {
+            if (first + part < words) {
+                const ap_uint<PER_WORD> word = packed[first + part];
+            planes_planes:
+                for (int p = 0; p < PLANES; ++p) {
 #pragma HLS UNROLL
-                        ap_uint<PER_WORD> plane = 0;
-                    planes_lanes:  // wiring only
-                        for (int lane = 0; lane < PER_WORD; ++lane) {
+                    ap_uint<PER_WORD> plane = 0;
+                planes_lanes:  // wiring only
+                    for (int lane = 0; lane < PER_WORD; ++lane) {
 #pragma HLS UNROLL
-                            const int k = (first + part) * PER_WORD + lane;
-                            if (k < TERMS) plane[lane] = x[k][p];
-                        }
-                        const ACC worth = ACC(ones<PER_WORD>(plane & word)) << (p + 1);
-                        if (SIGNED && p == PLANES - 1) sum -= worth;
-                        else sum += worth;
+                        const int k = (first + part) * PER_WORD + lane;
+                        if (k < TERMS) plane[lane] = x[k][p];
                     }
+                    const ACC worth = ACC(ones<PER_WORD>(plane & word)) << (p + 1);
+                    if (SIGNED && p == PLANES - 1) sum -= worth;
+                    else sum += worth;
                 }
             }
         }
