@@ -166,7 +166,9 @@ def _wrapping(op: o.Requantize, ends: list[Array], tensors: list[Tensor], out: T
     before = _hull(*(_apply(wide, [end], tensors, out) for end in ends))
     fits = (before.low >= op.low) & (before.high <= op.high)
     if op.overflow is Overflow.SAT_ZERO:
-        least, greatest = np.clip(before.low, op.low, 0), np.clip(before.high, 0, op.high)
+        # What is kept, and the zero that replaces the rest; zero itself may lie outside [low, high].
+        least = np.minimum(np.clip(before.low, op.low, op.high), 0)
+        greatest = np.maximum(np.clip(before.high, op.low, op.high), 0)
         return Interval(np.where(fits, before.low, least), np.where(fits, before.high, greatest))
     return Interval(np.where(fits, before.low, op.low), np.where(fits, before.high, op.high))
 

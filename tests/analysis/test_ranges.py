@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from qsim.analysis.ranges import attaining_input, ranges
 from qsim.errors import GraphError, UnsupportedError
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, IntFormat
+from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, shift_only
 from qsim.simulate.kernels import KERNELS
 
 
@@ -116,3 +117,25 @@ def test_ops_that_no_output_needs_are_dropped() -> None:
     b.add(o.Reshape, [x], "dead", layer="dead", quantization=q, shape=(2, 2))
     y = b.add(o.Reshape, [x], "live", layer="live", quantization=q, shape=(4, 1))
     assert [op.output for op in b.build([y]).ops] == ["live"]
+
+
+def test_zero_in_place_of_what_does_not_fit_is_in_the_range() -> None:
+    """SAT_ZERO gives 0 even where 0 lies outside [low, high]."""
+    for low, high in ((-9, -2), (3, 7), (-4, 5)):
+        b = GraphBuilder("zero", "qkeras")
+        unit = Quantization.of(Fraction(1))
+        x = b.input("x", (1,), IntFormat(6, True), unit)
+        y = b.add(
+            o.Requantize,
+            [x],
+            "y",
+            layer="y",
+            quantization=unit,
+            rescale=shift_only(0, Rounding.TRN),
+            overflow=Overflow.SAT_ZERO,
+            low=low,
+            high=high,
+        )
+        graph = b.build([y])
+        codes = qsim.Simulator(graph).run_codes(np.arange(-32, 32)[:, None])
+        assert graph[y].range == (int(codes.min()), int(codes.max())) == (min(low, 0), max(high, 0))
