@@ -21,7 +21,7 @@ from qsim.importers.tflite.fold import fold_constants
 from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
 from qsim.importers.tflite.profiles import Profile, get_profile
-from qsim.importers.tflite.reader import read_model
+from qsim.importers.tflite.reader import read_everything, read_model
 from qsim.ir import Graph, Output
 from qsim.numerics import Rounding
 
@@ -59,15 +59,20 @@ class SurveyEntry(NamedTuple):
     reason: str
 
 
-def read_source(source: str | Path | bytes) -> TfliteModel:
-    """The checked model of a path or of a file's bytes, constants folded. Raises ModelError, UnsupportedError."""
+def _bytes(source: str | Path | bytes) -> tuple[bytes, str]:
+    """The file's bytes and the model's name. Raises ModelError where the file cannot be read."""
     if isinstance(source, (bytes, bytearray)):
-        return fold_constants(read_model(bytes(source), "model"))
+        return bytes(source), "model"
     path = Path(source)
     try:
-        return fold_constants(read_model(path.read_bytes(), path.stem))
+        return path.read_bytes(), path.stem
     except OSError as error:
         raise ModelError(f"cannot read {path.name!r}: {error.strerror or error}.") from error
+
+
+def read_source(source: str | Path | bytes) -> TfliteModel:
+    """The checked model of a path or of a file's bytes, constants folded. Raises ModelError, UnsupportedError."""
+    return fold_constants(read_model(*_bytes(source)))
 
 
 def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph:
@@ -101,20 +106,36 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
 
 
 def survey(source: str | Path | bytes, profile: str | None = None) -> list[SurveyEntry]:
-    """Every operator kind of the model with its occurrences and whether each of them can be imported.
+    """Every operator kind of the model, in all subgraphs, with its occurrences and whether each can be imported.
 
-    Each operator is tried alone, so one unsupported operator hides no other. Raises ModelError for unsound files.
+    Each operator is tried alone, so one unsupported operator hides no other; an operator is charged with what is wrong
+    with its tensors. What belongs to no operator is an entry of its own. Raises ModelError for unsound files.
     """
     engine = get_profile(profile)
-    model = read_source(source)
+    models, refusals = read_everything(*_bytes(source))
     found: dict[str, list[str]] = {}
-    for op in model.operators:
-        reason = _refusal(model, op, engine) or _trial(model, op, engine)
-        found.setdefault(op.name, []).append(reason or "")
-    return [
+    left = dict(refusals.found)
+    for number, whole in enumerate(models):
+        model = fold_constants(whole)
+        for op in model.operators:
+            places = [(number, "operator", op.index), *((number, "tensor", i) for i in (*op.inputs, *op.outputs))]
+            blamed = [text for place in dict.fromkeys(places) for text in refusals.found.get(place, ())]
+            for place in places:
+                left.pop(place, None)
+            refusal = _refusal(model, op, engine)
+            if refusal:
+                reason = f"Layer {_layer(model, op)!r}: {refusal}."
+            else:
+                reason = " ".join(blamed) or _trial(model, op, engine) or ""
+            found.setdefault(op.name, []).append(reason)
+    entries = [
         SurveyEntry(name, len(reasons), not any(reasons), " ".join(r for r in reasons if r))
         for name, reasons in found.items()
     ]
+    for (_, kind, _), texts in left.items():
+        name, count = ("subgraphs", len(models)) if kind == "file" else (kind, 1)
+        entries.append(SurveyEntry(name, count, False, " ".join(texts)))
+    return entries
 
 
 def _layer(model: TfliteModel, op: Operator) -> str:
@@ -134,7 +155,11 @@ def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
     floats = [
         model.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0 and model.tensors[i].type.startswith("FLOAT")
     ]
-    return f"it works on {floats[0].type} numbers ({floats[0].name!r})" if floats else None
+    if not floats:
+        return None
+    weights = [model.tensors[i].type for i in op.inputs if i >= 0 and model.tensors[i].data is not None]
+    hybrid = " with INT8 weights, as dynamic-range quantization leaves it" if "INT8" in weights else ""
+    return f"it works on {floats[0].type} numbers ({floats[0].name!r}){hybrid}"
 
 
 def _is_end(model: TfliteModel, op: Operator) -> bool:

@@ -25,6 +25,9 @@ from qsim.numerics import Array, IntArray, IntFormat, Scheme
 
 INT64 = IntFormat(64, True)
 ACTIVATIONS = ("INT8", "INT16")
+_EITHER_BIAS = ("CONV_2D", "FULLY_CONNECTED")
+"""The operators whose kernel in TensorFlow Lite Micro looks at the bias' type when activations are int16; the others,
+and all of LiteRT's, take its bytes for 64-bit numbers."""
 
 
 def window_padding(
@@ -83,7 +86,7 @@ def _bias(low: Lowering, op: Operator, position: int, channels: int, wide: bool)
         return None, wide
     if tensor.type != "INT32" and not (wide and tensor.type == "INT64"):
         raise low.unsupported(op, f"has a bias of type {tensor.type}", "use full integer quantization")
-    if wide and tensor.type == "INT32" and not (low.profile.micro and op.name != "TRANSPOSE_CONV"):
+    if wide and tensor.type == "INT32" and not (low.profile.micro and op.name in _EITHER_BIAS):
         raise low.unsupported(
             op, "has 16-bit activations and a 32-bit bias, which this engine reads as 64 bits", "use a 64-bit bias"
         )

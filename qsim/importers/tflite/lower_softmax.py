@@ -31,7 +31,7 @@ def softmax(low: Lowering, op: Operator) -> None:
     if y.type != "INT16" or not low.profile.int16 or y.quantization is None:
         low.activations(op, [y], ("INT8",))
     bits = INTEGER_FORMATS[y.type].width
-    low.fixed_output(op, y, 2.0**-bits, -(1 << (bits - 1)))
+    low.fixed_output(op, y, 2.0**-bits, -(1 << (bits - 1)), within=0.001 if bits == 16 else 0.0)
     beta = float(np.float32(op.options["Beta"]))
     if beta <= 0:
         raise ModelError(f"{low.where(op)} has beta {beta}.")
@@ -88,7 +88,7 @@ def _softmax16(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor) ->
     The shift by p, which depends on the data, is a product with a power of two out of a table of p; the last shift
     then is by the largest p that the proven sum can have.
     """
-    low.fixed_output(op, y, 2.0**-15, 0)
+    low.fixed_output(op, y, 2.0**-15, 0, within=0.001)
     factor = float(x.scale) * float(np.float32(op.options["Beta"])) / (10.0 / 65535.0)
     if factor <= 0:
         raise ModelError(f"{low.where(op)} has beta {op.options['Beta']}.")

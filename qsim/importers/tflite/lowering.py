@@ -186,9 +186,12 @@ class Lowering:
             raise self.wrong_shape(op, x.shape)
         return x, y
 
-    def fixed_output(self, op: Operator, y: TfliteTensor, scale: float, zero_point: int) -> None:
-        """Raise UnsupportedError unless ``y`` has the quantization that the operator's kernels assume."""
-        if y.zero_point != zero_point or float(y.scale) != scale:
+    def fixed_output(self, op: Operator, y: TfliteTensor, scale: float, zero_point: int, within: float = 0.0) -> None:
+        """Raise UnsupportedError unless ``y`` has the quantization that the operator's kernels assume.
+
+        within: how far the scale may be off, relative to ``scale``; the kernels compute the same codes.
+        """
+        if y.zero_point != zero_point or abs(float(y.scale) - scale) > within * scale:
             raise self.unsupported(
                 op,
                 f"has an output with scale {float(y.scale)} and zero point {y.zero_point}; the engines fix scale "

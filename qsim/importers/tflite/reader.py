@@ -91,6 +91,9 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Operator -> its options table and the fields that lowerings read. Operators that are not here have none to read."""
 
+Refuse = Callable[..., None]
+"""(reason, way out) -> nothing: what is wrong with the tensor at hand."""
+
 _FLATBUFFER_ERRORS = (struct.error, IndexError, ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError)
 """What the flatbuffers runtime raises on bytes that do not fit."""
 
@@ -187,6 +190,22 @@ class _Table:
             raise ModelError(f"not a sound .tflite file: {what} is not UTF-8 text.") from error
 
 
+class Refusals:
+    """What a sound file has that qsim does not take: raised where it is found, or (``collect``) kept per place.
+
+    found: (subgraph, "tensor" or "operator", index) -> sentences; subgraph -1 is the file itself.
+    """
+
+    def __init__(self, collect: bool) -> None:
+        self.collect, self.subgraph = collect, 0
+        self.found: dict[tuple[int, str, int], list[str]] = {}
+
+    def add(self, place: str, index: int, error: UnsupportedError) -> None:
+        if not self.collect:
+            raise error
+        self.found.setdefault((-1 if place == "file" else self.subgraph, place, index), []).append(str(error))
+
+
 def read_model(data: bytes, name: str) -> TfliteModel:
     """Read and check the bytes of a ``.tflite`` file.
 
@@ -197,13 +216,24 @@ def read_model(data: bytes, name: str) -> TfliteModel:
     Raises ModelError for anything that is not a sound model, UnsupportedError for control flow, several subgraphs,
     dynamic shapes and variables.
     """
+    return _guarded(data, name, Refusals(collect=False))[0]
+
+
+def read_everything(data: bytes, name: str) -> tuple[list[TfliteModel], Refusals]:
+    """Every subgraph as far as it can be read, and all that ``read_model`` would refuse. Where something is refused,
+    the order of operators is not checked. Raises ModelError as ``read_model`` does."""
+    refusals = Refusals(collect=True)
+    return _guarded(data, name, refusals), refusals
+
+
+def _guarded(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
     try:
-        return _read(data, name)
+        return _read(data, name, refusals)
     except _FLATBUFFER_ERRORS as error:
         raise ModelError(f"not a sound .tflite file: {type(error).__name__} while reading it ({error}).") from error
 
 
-def _read(data: bytes, name: str) -> TfliteModel:
+def _read(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
     if len(data) < 16 or data[4:8] != b"TFL3":
         raise ModelError(
             f"not a .tflite file: it has {len(data)} bytes and does not carry the identifier TFL3. A TensorFlow Lite "
@@ -219,19 +249,23 @@ def _read(data: bytes, name: str) -> TfliteModel:
         raise ModelError("the .tflite file holds no subgraph.")
     codes = [_operator_code(t) for t in root.tables(1, "operator_codes")]
     if len(subgraphs) > 1:
-        raise UnsupportedError(
-            f"the model has {len(subgraphs)} subgraphs, which only control flow and stateful models use",
-            way_out="convert a model without tf.cond, tf.while_loop and variables, with one signature",
-        )
+        reason = f"the model has {len(subgraphs)} subgraphs, which only control flow and stateful models use"
+        way_out = "convert a model without tf.cond, tf.while_loop and variables, with one signature"
+        refusals.add("file", 0, UnsupportedError(reason, way_out=way_out))
     buffers = root.tables(4, "buffers")
-    graph = subgraphs[0]
-    tensors = tuple(_tensor(i, t, buffers) for i, t in enumerate(graph.tables(0, "tensors")))
-    operators = tuple(_operator(i, t, codes, len(tensors)) for i, t in enumerate(graph.tables(3, "operators")))
-    inputs = _indices(graph.numbers(1, "<i4", "subgraph inputs"), len(tensors), "subgraph inputs")
-    outputs = _indices(graph.numbers(2, "<i4", "subgraph outputs"), len(tensors), "subgraph outputs")
-    model = TfliteModel(name=name, tensors=tensors, operators=operators, inputs=inputs, outputs=outputs)
-    _check_order(model)
-    return model
+    models = []
+    for number, graph in enumerate(subgraphs):
+        refusals.subgraph = number
+        tensors = tuple(_tensor(i, t, buffers, refusals) for i, t in enumerate(graph.tables(0, "tensors")))
+        operators = tuple(
+            _operator(i, t, codes, len(tensors), refusals) for i, t in enumerate(graph.tables(3, "operators"))
+        )
+        inputs = _indices(graph.numbers(1, "<i4", "subgraph inputs"), len(tensors), "subgraph inputs")
+        outputs = _indices(graph.numbers(2, "<i4", "subgraph outputs"), len(tensors), "subgraph outputs")
+        models.append(TfliteModel(name=name, tensors=tensors, operators=operators, inputs=inputs, outputs=outputs))
+        if not refusals.found:
+            _check_order(models[-1])
+    return models
 
 
 def _operator_code(table: _Table) -> tuple[str, int]:
@@ -251,7 +285,9 @@ def _indices(values: Array | None, count: int, what: str, optional: bool = False
     return indices
 
 
-def _operator(index: int, table: _Table, codes: Sequence[tuple[str, int]], tensor_count: int) -> Operator:
+def _operator(
+    index: int, table: _Table, codes: Sequence[tuple[str, int]], tensor_count: int, refusals: Refusals
+) -> Operator:
     what = f"operator {index}"
     view = table.view(schema.Operator)
     if view.OpcodeIndex() >= len(codes):
@@ -263,7 +299,8 @@ def _operator(index: int, table: _Table, codes: Sequence[tuple[str, int]], tenso
         raise ModelError(f"{what} ({name}) has no outputs.")
     intermediates = table.numbers(8, "<i4", f"{what} intermediates")
     if intermediates is not None and len(intermediates):
-        raise UnsupportedError(f"{what} ({name}) keeps intermediate tensors, as only recurrent operators do")
+        reason = f"{what} ({name}) keeps intermediate tensors, as only recurrent operators do"
+        refusals.add("operator", index, UnsupportedError(reason))
     return Operator(
         index=index,
         name=name,
@@ -297,65 +334,70 @@ def _options(table: _Table, name: str, what: str) -> dict[str, int | float | boo
     return values
 
 
-def _tensor(index: int, table: _Table, buffers: list[_Table]) -> TfliteTensor:
+def _tensor(index: int, table: _Table, buffers: list[_Table], refusals: Refusals) -> TfliteTensor:
     what = f"tensor {index}"
     view = table.view(schema.Tensor)
     name = table.text(3, f"the name of {what}") or f"tensor_{index}"
     what = f"tensor {name!r}"
+
+    def refuse(reason: str, way_out: str | None = None) -> None:
+        refusals.add("tensor", index, UnsupportedError(f"{what} {reason}", way_out=way_out))
+
     if view.Type() not in _TYPES:
         raise ModelError(f"{what} has type {view.Type()}, which the TensorFlow Lite schema does not know.")
     kind = _TYPES[view.Type()]
-    shape = _shape(table, what)
+    shape = _shape(table, what, refuse)
     if view.IsVariable():
-        raise UnsupportedError(
-            f"{what} is a variable, so the model keeps state between inferences", way_out="convert a stateless model"
-        )
-    if table.table(6, f"the sparsity of {what}") is not None:
-        raise UnsupportedError(f"{what} is stored sparse", way_out="convert without sparsity")
+        refuse("is a variable, so the model keeps state between inferences", "convert a stateless model")
+    sparse = table.table(6, f"the sparsity of {what}") is not None
+    if sparse:
+        refuse("is stored sparse", "convert without sparsity")
     if view.Buffer() >= len(buffers):
         raise ModelError(f"{what} uses buffer {view.Buffer()}; the model has {len(buffers)}.")
-    data = _data(buffers[view.Buffer()], kind, shape, what)
+    data = None if sparse else _data(buffers[view.Buffer()], kind, shape, what, refuse)
     return TfliteTensor(
         index=index,
         name=name,
         shape=shape,
         type=kind,
-        quantization=_quantization(table, kind, shape, what),
+        quantization=_quantization(table, kind, shape, what, refuse),
         data=data,
     )
 
 
-def _shape(table: _Table, what: str) -> tuple[int, ...]:
+def _shape(table: _Table, what: str, refuse: Refuse) -> tuple[int, ...]:
     stored = table.numbers(0, "<i4", f"the shape of {what}")
     shape = tuple(int(n) for n in stored) if stored is not None else ()
     signature = table.numbers(7, "<i4", f"the shape signature of {what}")
     if len(shape) > MAX_RANK:
-        raise UnsupportedError(f"{what} has {len(shape)} dimensions; qsim takes up to {MAX_RANK}")
+        refuse(f"has {len(shape)} dimensions; qsim takes up to {MAX_RANK}")
     if signature is not None and len(signature):
         pairs = list(zip(signature.tolist(), shape, strict=False))
         if len(signature) != len(shape) or any(s not in (-1, n) for s, n in pairs):
             raise ModelError(f"{what}: shape {shape} and shape signature {signature.tolist()} contradict each other.")
         if any(s == -1 for s, _ in pairs[1:]) or (pairs[0][0] == -1 and pairs[0][1] != 1):
-            raise UnsupportedError(
-                f"{what} has the dynamic shape {signature.tolist()}; only the batch may be open",
-                way_out="convert with a fixed input shape (tf.keras.Input(shape=...), batch 1)",
+            refuse(
+                f"has the dynamic shape {signature.tolist()}; only the batch may be open",
+                "convert with a fixed input shape (tf.keras.Input(shape=...), batch 1)",
             )
     if any(n < 0 for n in shape):
         raise ModelError(f"{what} has the negative dimension in shape {shape}.")
     if math.prod(shape) > MAX_ELEMENTS:
-        raise UnsupportedError(f"{what} of shape {shape} has more than {MAX_ELEMENTS} elements")
+        refuse(f"of shape {shape} has more than {MAX_ELEMENTS} elements")
     return shape
 
 
-def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str) -> Array | None:
+def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str, refuse: Refuse) -> Array | None:
     view = buffer.view(schema.Buffer)
     if view.Offset() > 1 or view.Size() > 1:
-        raise UnsupportedError(f"{what} is stored outside the flatbuffer", way_out="use a model below 2 GB")
+        refuse("is stored outside the flatbuffer", "use a model below 2 GB")
+        return None
     raw = buffer.numbers(0, "<u1", f"the data of {what}")
     if raw is None or not len(raw):
         return None
     if kind not in _ITEM_DTYPES:
-        raise UnsupportedError(f"{what} is a constant of type {kind}", way_out="use int8 or int16 quantization")
+        refuse(f"is a constant of type {kind}", "use int8 or int16 quantization")
+        return None
     dtype = np.dtype(_ITEM_DTYPES[kind])
     expected = math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
@@ -368,19 +410,24 @@ def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str) -> Array
     return values.astype(np.float32).reshape(shape)
 
 
-def _quantization(table: _Table, kind: str, shape: tuple[int, ...], what: str) -> TfliteQuantization | None:
+def _quantization(
+    table: _Table, kind: str, shape: tuple[int, ...], what: str, refuse: Refuse
+) -> TfliteQuantization | None:
     stored = table.table(4, f"the quantization of {what}")
     if stored is None:
         return None
     view = stored.view(schema.QuantizationParameters)
     if view.DetailsType():
-        raise UnsupportedError(f"{what} uses custom or block-wise quantization details")
+        refuse("uses custom or block-wise quantization details")
+        return None
     scales = stored.numbers(2, "<f4", f"the scales of {what}")
     zeros = stored.numbers(3, "<i8", f"the zero points of {what}")
     count = len(scales) if scales is not None else 0
     zero_count = len(zeros) if zeros is not None else 0
     if not count and not zero_count:
         return None
+    if kind in ("INT2", "INT4", "UINT4"):
+        return None  # no operator takes the type, whatever its scales
     if kind not in INTEGER_FORMATS:
         raise ModelError(f"{what} has type {kind} and yet a quantization.")
     if scales is None or zeros is None or count != zero_count:
