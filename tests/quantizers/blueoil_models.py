@@ -98,19 +98,48 @@ class Maker:
         x = qkeras.QDense(3, kernel_quantizer=self.quantizer())(x)
         model = keras.Model(inputs, x)
         for variable in model.variables:
-            self.initialize(variable)
+            initialize(variable, self.rng)
         return model
 
-    def initialize(self, variable) -> None:
-        base, shape = variable.path.rsplit("/", 1)[-1], variable.shape
-        if base in ("kernel", "depthwise_kernel"):
-            variable.assign(self.rng.normal(size=shape) * 0.5)
-        elif base in ("bias", "beta", "moving_mean"):
-            variable.assign(self.rng.normal(size=shape) * 0.3)
-        elif base == "gamma":
-            variable.assign(self.rng.uniform(0.3, 2, size=shape) * self.rng.choice([1, 1, 1, -1], size=shape))
-        elif base == "moving_variance":
-            variable.assign(self.rng.uniform(0.1, 3, size=shape))
+
+def initialize(variable, rng: np.random.Generator) -> None:
+    """A random value that suits the variable; trained factors stay as they are."""
+    base, shape = variable.path.rsplit("/", 1)[-1], variable.shape
+    if base in ("kernel", "depthwise_kernel"):
+        variable.assign(rng.normal(size=shape) * 0.5)
+    elif base in ("bias", "beta", "moving_mean"):
+        variable.assign(rng.normal(size=shape) * 0.3)
+    elif base == "gamma":
+        variable.assign(rng.uniform(0.3, 2, size=shape) * rng.choice([1, 1, 1, -1], size=shape))
+    elif base == "moving_variance":
+        variable.assign(rng.uniform(0.1, 3, size=shape))
+
+
+def everything():
+    """A small network with all five quantizers, in both kinds of layers, and inputs of 8, 2 and 1 bits."""
+    rng = np.random.default_rng(8)
+    activation = blueoil.linear_mid_tread_half_quantizer
+    inputs = keras.Input((5, 5, 2))
+    x = qkeras.QActivation(activation(8, 2.0))(inputs)
+    x = qkeras.QConv2D(4, 3, kernel_quantizer=blueoil.binary_mean_scaling_quantizer())(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Activation(activation(2, 2.0))(x)
+    channel_wise = blueoil.binary_channel_wise_mean_scaling_quantizer()
+    x = blueoil.QuantizedKernel(keras.layers.Conv2D(5, 2, padding="same"), channel_wise)(x)
+    x = qkeras.QActivation(qkeras.binary(alpha=1))(x)
+    mean = blueoil.binary_mean_scaling_quantizer()
+    x = blueoil.QuantizedKernel(keras.layers.Conv2D(4, 2, use_bias=False, activation=activation(3, 0.7)), mean)(x)
+    x = blueoil.QuantizedKernel(keras.layers.DepthwiseConv2D(2), blueoil.twn_weight_quantizer())(x)
+    x = keras.layers.Activation(activation(1, 1.0))(x)
+    x = keras.layers.Flatten()(x)
+    ttq = blueoil.ttq_weight_quantizer()
+    ttq.positive.assign(0.75)
+    ttq.negative.assign(1.1)
+    x = qkeras.QDense(3, kernel_quantizer=ttq)(x)
+    model = keras.Model(inputs, x)
+    for variable in model.variables:
+        initialize(variable, rng)
+    return model
 
 
 def images(model, seed: int, count: int) -> np.ndarray:

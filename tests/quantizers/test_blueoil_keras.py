@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -131,6 +133,22 @@ def test_weight_quantizers_equal_the_oracle(name: str, graph: bool) -> None:
         wanted = oracle_gradient(name, x, dy, **kwargs)
         assert len(gradients) == len(wanted)
         assert all(np.array_equal(g, e) for g, e in zip(gradients, wanted)), label
+
+
+@pytest.mark.parametrize("name", WEIGHT_QUANTIZERS)
+def test_float32_is_the_oracle_rounded_once(name: str) -> None:
+    """The default dtype: signs, zeros and regions of the float32 weights, the scale rounded once."""
+    kwargs = WEIGHT_QUANTIZERS[name]
+    for label, x in tensors(5).items():
+        w = x.astype(np.float32)
+        dy = np.random.default_rng(1).integers(-8, 9, size=x.shape).astype(np.float32)
+        y, gradients = evaluate(made(name, tf.float32, **kwargs), w, dy, True)
+        wide = w.astype(np.float64)
+        assert y.dtype == np.float32
+        assert np.array_equal(y, oracle(name, wide, **kwargs).astype(np.float32)), label
+        wanted = oracle_gradient(name, wide, dy.astype(np.float64), **kwargs)
+        # Small integers times fractions of few bits: exact in float32, in whatever order they are added.
+        assert all(np.array_equal(g, e) for g, e in zip(gradients, wanted, strict=True)), label
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
@@ -298,6 +316,64 @@ def test_training_reduces_the_loss_and_saving_keeps_everything(kind: str, name: 
         assert np.array_equal(loaded(x).numpy(), expected)
         loaded.save(path)  # a loaded QKeras layer holds its quantizer under another attribute
         assert np.array_equal(keras.models.load_model(path, compile=False)(x).numpy(), expected)
+
+
+def backward_network(backward):
+    """One layer, its kernel and its activation with a gradient of the user's."""
+    q = blueoil.binary_channel_wise_mean_scaling_quantizer(backward=backward)
+    activation = blueoil.linear_mid_tread_half_quantizer(2, 2.0, backward)
+    return keras.Sequential([keras.Input((6,)), qkeras.QDense(4, kernel_quantizer=q, activation=activation)])
+
+
+def kernel_gradient(model, x: np.ndarray) -> np.ndarray:
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x))
+    return tape.gradient(loss, model.trainable_variables[0].value).numpy()
+
+
+def test_a_backward_is_found_again_in_a_file(tmp_path: Path) -> None:
+    """By its registered name, or among custom_objects; without it loading says what is missing."""
+
+    @keras.saving.register_keras_serializable(package="qsim_tests")
+    def tripled(op, gradient):
+        return 3 * gradient
+
+    keras.utils.set_random_seed(3)
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    model = backward_network(tripled)
+    plain_model = backward_network(None)
+    plain_model.set_weights(model.get_weights())
+    expected = kernel_gradient(model, x)
+    # Straight through everywhere, three times for the activation and three times for the kernel.
+    assert np.allclose(expected, 9 * np.repeat(x.sum(axis=0)[:, None], 4, axis=1), rtol=1e-6)
+    assert not np.allclose(kernel_gradient(plain_model, x), expected)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    assert np.array_equal(kernel_gradient(keras.models.load_model(path, compile=False), x), expected)
+    objects = keras.saving.get_custom_objects()
+    name = keras.saving.get_registered_name(tripled)
+    del objects[name]
+    given = keras.models.load_model(path, compile=False, custom_objects={name: tripled})
+    assert np.array_equal(kernel_gradient(given, x), expected)
+    with pytest.raises((UsageError, TypeError), match="which is not registered here"):
+        keras.models.load_model(path, compile=False)
+
+
+def test_a_fresh_process_loads_the_file(tmp_path: Path) -> None:
+    """With this package imported Keras needs no custom_objects; outputs are the same."""
+    x = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+    model = network("plain", "ttq_weight_quantizer", {})
+    model.layers[0].quantizer.positive.assign(0.75)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", model(x).numpy())
+    script = (
+        "import sys, keras, numpy as np, qsim.quantizers.blueoil\n"
+        "x, y = np.load('x.npy'), np.load('y.npy')\n"
+        "model = keras.models.load_model('model.keras', compile=False)\n"
+        "sys.exit(not np.array_equal(model(x).numpy(), y))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == 0
 
 
 def test_one_ttq_quantizer_serves_one_layer() -> None:

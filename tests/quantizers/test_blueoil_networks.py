@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 pytest.importorskip("qkeras")
 
-from blueoil_models import WEIGHTS, Maker, evaluate, images  # noqa: E402
+from blueoil_models import WEIGHTS, Maker, evaluate, everything, images  # noqa: E402
 from keras_compare import codes_of  # noqa: E402
 
 import qsim  # noqa: E402
@@ -22,7 +23,11 @@ SLOW_SEEDS = range(100, 200)
 
 
 def check(seed: int, weights: str | None, targets: tuple[str, ...], tmp_path: Path | None = None) -> None:
-    model = Maker(seed, weights).model()
+    check_model(Maker(seed, weights).model(), seed, targets, tmp_path)
+
+
+def check_model(model, seed: int, targets: tuple[str, ...], tmp_path: Path | None = None) -> None:
+    """Keras' own quantized kernels and integer sums of codes = simulator, tensor by tensor; simulator = targets."""
     graph = qsim.load(model)
     x = images(model, seed, 40)
     trace = qsim.Simulator(graph).trace(x)
@@ -44,6 +49,19 @@ def check(seed: int, weights: str | None, targets: tuple[str, ...], tmp_path: Pa
         assert qsim.load(tmp_path / "model.h5") == graph
     report = qsim.verify(graph, x[:6], targets=targets)
     assert report.ok, str(report)
+
+
+def test_every_quantizer_in_every_target() -> None:
+    model = everything()
+    used = {type(q).__name__ for layer in model.layers for q in quantizers_of(layer)}
+    assert used == {*WEIGHTS, "linear_mid_tread_half_quantizer", "binary"}
+    check_model(model, 1, ("c", "hls", "rtl"))
+
+
+def quantizers_of(layer) -> list[object]:
+    inner = getattr(layer, "layer", layer)
+    named = [getattr(layer, n, None) for n in ("quantizer", "kernel_quantizer_internal")]
+    return [q for q in (*named, getattr(inner, "activation", None)) if q is not None and not inspect.isfunction(q)]
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
