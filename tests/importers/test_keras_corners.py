@@ -7,8 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import qkeras
 
 import qsim
+from qsim.errors import UsageError
 
 L = keras.layers
 
@@ -34,3 +36,21 @@ def test_global_pooling_of_rows(pooling: type, keepdims: bool, tmp_path: Path) -
     x = i = keras.Input((4, 3), name="x")
     x = pooling(keepdims=keepdims, name="g")(x)
     same_as_keras(keras.Model(i, x), "fixed<6,2>", tmp_path)
+
+
+def test_a_bound_that_the_file_does_not_keep_is_told(tmp_path: Path) -> None:
+    """QKeras saves relu_upper_bound without is_quantized_clip: file and memory differ, which nothing said."""
+    activation = qkeras.quantized_relu(6, 3, relu_upper_bound=2.5, is_quantized_clip=False)
+    model = keras.Sequential([keras.Input((4,)), qkeras.QActivation(activation, name="r")])
+    model.save(tmp_path / "model.keras")
+    saved = qsim.load(tmp_path / "model.keras", input_format="fixed<8,4>")
+    live = qsim.load(model, input_format="fixed<8,4>")
+    assert [saved["r"].range[1], live["r"].range[1]] == [63, 20]
+    assert any("layer r: relu_upper_bound=2.5" in note for note in saved.notes)
+    assert not live.notes
+
+
+def test_an_input_format_that_is_none() -> None:
+    model = keras.Sequential([keras.Input((4,)), qkeras.QActivation("quantized_relu(6,3)", name="r")])
+    with pytest.raises(UsageError, match=r"such as 'fixed<8,1>'"):
+        qsim.load(model, input_format=8)  # type: ignore[arg-type]

@@ -58,6 +58,8 @@ def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "q
     model = dataclasses.replace(model, nodes=tuple(nodes))
     b = GraphBuilder(model.name, profile)
     ctx = Context(model, b)
+    for node in model.nodes:
+        _note_lost_bounds(b, node)
     formats = _formats(model, input_format)
     by_name = {node.name: node for node in model.nodes}
     values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
@@ -68,6 +70,20 @@ def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "q
         result = _lower_node(ctx, node, inputs)
         values[node.name] = result if isinstance(result, list) else [result]
     return b.build([_output(ctx, values[name][index]) for name, index in model.outputs])
+
+
+def _note_lost_bounds(b: GraphBuilder, node: LayerNode) -> None:
+    """Tell where a file cannot say whether relu_upper_bound acts: QKeras saves the bound without is_quantized_clip."""
+    for key, value in node.config.items():
+        config = value.get("config") if isinstance(value, Mapping) else None
+        if not isinstance(config, Mapping) or config.get("relu_upper_bound") is None:
+            continue
+        if value.get("class_name") == "quantized_relu" and "is_quantized_clip" not in config:
+            b.note(
+                f"layer {node.name}: relu_upper_bound={config['relu_upper_bound']} of its {key} has no effect, as in "
+                "Keras after loading the file: QKeras does not save is_quantized_clip. If the model was trained with "
+                "is_quantized_clip=False, pass the model in memory."
+            )
 
 
 def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
@@ -105,6 +121,9 @@ def _formats(model: KerasModel, given: InputFormat) -> dict[str, FixedPoint]:
         by_name = dict(given)
     else:
         by_name = dict.fromkeys(model.inputs, given)
+    for name, f in by_name.items():
+        if not isinstance(f, str | FixedPoint):
+            raise UsageError(f"the input_format of {name!r} is text such as 'fixed<8,1>' or a FixedPoint, not {f!r}.")
     return {name: parse_format(f) if isinstance(f, str) else f for name, f in by_name.items()}
 
 
