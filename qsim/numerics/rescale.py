@@ -97,16 +97,19 @@ def quantize_multiplier(factor: float | Fraction) -> tuple[int, int]:
 def saturating_rounding_doubling_high_mul(a: Array, b: Array) -> Array:
     """gemmlowp's SRDHM on int32 values held in int64: (a*b + nudge) / 2**31 truncated; INT_MIN squared saturates.
 
-    nudge = 2**30 if a*b >= 0 else 1 - 2**30. |a*b| <= 2**62, so int64 holds every step.
+    nudge = 2**30 if a*b >= 0 else 1 - 2**30: for either sign that is floor((a*b + 2**30) / 2**31), half up.
+    |a*b| <= 2**62, so int64 holds every step.
     """
-    product = a * b
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    truncated = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
-    return np.minimum(truncated, INT32_MAX)
+    product = np.asarray(a * b)
+    product += 1 << 30
+    product >>= 31
+    return np.asarray(np.minimum(product, INT32_MAX, out=product))
 
 
 def _int32(x: Array) -> Array:
     """x as the low 32 bits, signed: what C's int32 arithmetic leaves where TFLite lets a left shift overflow."""
+    if x.size == 0 or (int(x.min()) >= INT32_MIN and int(x.max()) <= INT32_MAX):
+        return x
     return np.asarray((x + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
@@ -144,8 +147,23 @@ def rescale(x: Array, r: Rescale) -> Array:
     if r.scheme is Scheme.TFLITE_SINGLE:
         return shift_rounded(x * m, 31 + s, Rounding.RND)
     left, right = np.maximum(-s, 0), np.maximum(s, 0)
-    high = saturating_rounding_doubling_high_mul(_int32(x << left), m)
-    return shift_rounded(high, right, r.rounding)
+    high = saturating_rounding_doubling_high_mul(_int32(x << left if left.any() else x), m)
+    return _shift_int32(high, right, r.rounding)
+
+
+def _shift_int32(x: Array, right: Array, mode: Rounding) -> Array:
+    """``shift_rounded`` of int32 values held in int64, half away (RND_INF) or half up (RND); overwrites ``x``.
+
+    Half away is half up with one less for negative x, where there is a shift at all.
+    """
+    if int(right.max(initial=0)) > 31 or x.shape != np.broadcast_shapes(x.shape, right.shape):
+        return shift_rounded(x, right, mode)
+    half = (np.int64(1) << right) >> 1
+    if mode is Rounding.RND_INF:
+        x += (x >> 63) & -(right > 0).astype(np.int64)
+    x += half
+    x >>= right
+    return x
 
 
 def rescale_bounds(r: Rescale, low: int, high: int) -> tuple[int, int]:

@@ -15,8 +15,8 @@ from qsim.simulate.kernels import KERNELS
 Arrays = Array | Mapping[str, Array]
 """One array where the graph has one input (output), else a mapping from tensor name to array; always (N, *shape)."""
 
-_CHUNK_ELEMENTS = 1 << 23
-"""Batches are cut so that no tensor of a chunk has more elements than this (64 MiB of int64)."""
+_CHUNK_ELEMENTS = 1 << 20
+"""Batches are cut so that no tensor of a chunk has more elements than this (8 MiB of int64): more leave the caches."""
 
 
 class Simulator:

@@ -136,7 +136,7 @@ def saturate(x: Array, mode: Overflow, low: int, high: int, fmt: IntFormat) -> A
     """A Requantize's last step: see ops.Requantize."""
     match mode:
         case Overflow.SAT | Overflow.SAT_SYM:
-            return np.asarray(np.minimum(np.maximum(x, low), high))
+            return np.asarray(np.clip(x, low, high))
         case Overflow.SAT_ZERO:
             return np.where((x < low) | (x > high), np.zeros_like(x), x)
         case _:
