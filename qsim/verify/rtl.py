@@ -20,7 +20,7 @@ from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.verify import verilator
 from qsim.verify.rtl_native import NativeBench
-from qsim.verify.rtl_trace import read_sections, read_traces
+from qsim.verify.rtl_trace import read_traces
 
 COCOTB_FRAMES = 4
 """Up to so many samples go through cocotb; of more, the first so many, and all through the native bench."""
@@ -218,9 +218,9 @@ class CocotbBench:
             if not (folder / "results.json").exists():
                 raise QsimError(f"cosimulation failed: {_tail(folder / 'test.log')}")
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            sections = len(read_sections(folder / f"{next(iter(self.made.names.values()))}.trace"))
+            # A stream that a phase cut short before its first beat has no section of that phase: count from the ends.
             free = read_traces(self.made, folder, shapes, frames, 0)
-            rough = read_traces(self.made, folder, shapes, frames, sections - 1)
+            rough = read_traces(self.made, folder, shapes, frames, -1)
         _compare_runs(free, rough, "the free-running and the interrupted cosimulation")
         for phase in results["phases"]:
             for port in ports:

@@ -1,5 +1,6 @@
 // Simulation only: writes every accepted beat of a stream as a decimal code, one per line, to <dir>/<NAME>.trace,
-// where the plusarg +qsim_trace=<dir> is given; and a line "reset" for every reset that follows a beat.
+// where the plusarg +qsim_trace=<dir> is given; and a line "reset" for every reset that follows a beat. What moves before
+// the first reset has reached the design (a constant does) is no beat.
 `ifdef QSIM_TRACE
 `default_nettype none
 
@@ -17,6 +18,7 @@ module qsim_trace #(
   string directory;
   integer file = 0;
   logic   dirty = 1'b0;
+  logic   begun = 1'b0;
 
   // 64 bits, so that nothing above WIDTH is printed (Verilator prints what a narrower net happens to hold there).
   logic signed [63:0] code;
@@ -32,9 +34,10 @@ module qsim_trace #(
 
   always @(posedge clk) begin
     if (rst) begin
+      begun <= 1'b1;
       if (dirty && file != 0) $fwrite(file, "reset\n");
       dirty <= 1'b0;
-    end else if (valid && ready) begin
+    end else if (begun && valid && ready) begin
       dirty <= 1'b1;
       if (file != 0) $fwrite(file, "%0d\n", code);
     end
