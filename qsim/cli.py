@@ -19,6 +19,7 @@ from qsim import cli_view as view
 from qsim.cli_debug import COMMANDS, show_health, write_worst_case
 from qsim.cli_files import check_writable, read_arrays, write_arrays
 from qsim.cli_options import model_options
+from qsim.cli_rescale import show_difference, show_rescales
 from qsim.debug.figures import figures
 from qsim.debug.report import Content, html
 from qsim.emit import TARGETS, emit, files
@@ -56,8 +57,10 @@ def target_option(command: Command) -> Command:
     return decorate(command)
 
 
-def _load(model: str, weights: str | None, input_format: str | None, profile: str | None) -> Graph:
-    return load(model, weights=weights, input_format=input_format, profile=profile)
+def _load(
+    model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None
+) -> Graph:
+    return load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
 
 
 @cli.command(short_help="The whole way on a bundled trained model.")
@@ -107,6 +110,7 @@ def compile_command(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     out: str,
     targets: tuple[str, ...],
     option_texts: tuple[str, ...],
@@ -122,7 +126,7 @@ def compile_command(
     options = parse_options(option_texts)
     if unused := [target for target in options if target not in chosen]:
         raise UsageError(f"options for target {unused[0]}, which is not among the targets {', '.join(chosen)}")
-    graph = _load(model, weights, input_format, profile)
+    graph = _load(model, weights, input_format, profile, rescale)
     inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
     simulator = Simulator(graph)
     prepared = simulator.check_codes(inputs) if codes or not input_file else simulator.quantize(inputs)
@@ -144,6 +148,7 @@ def compile_command(
                 graph, prepared, chosen, codes=True, directories=directories, settings=settings, progress=progress
             )
     view.show_layers(graph)
+    show_difference(graph)
     view.show_notes(graph)
     if report is None:
         return 0
@@ -167,13 +172,14 @@ def run(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     input_file: str,
     out: str | None,
     codes: bool,
     sanitize: bool,
 ) -> int:
     """Run MODEL on samples, bit for bit as the targets will."""
-    graph = _load(model, weights, input_format, profile)
+    graph = _load(model, weights, input_format, profile, rescale)
     target = check_writable(out, several=len(graph.outputs) > 1) if out else None
     arrays = read_arrays(input_file)
     simulator = Simulator(graph)
@@ -201,6 +207,7 @@ def inspect(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     text: bool,
     as_json: bool,
     input_file: str | None,
@@ -210,7 +217,7 @@ def inspect(
     """Show what MODEL becomes: layers, integer formats, accumulators, proven ranges."""
     if bool(worst_case) != bool(out):
         raise UsageError("--worst-case TENSOR and -o FILE.npy go together")
-    graph = _load(model, weights, input_format, profile)
+    graph = _load(model, weights, input_format, profile, rescale)
     if worst_case and out:
         return write_worst_case(graph, worst_case, out)
     if input_file:
@@ -224,6 +231,7 @@ def inspect(
         view.show_graph(graph)
         view.show_layers(graph)
         view.show_weights(graph)
+        show_rescales(graph)
         view.show_ranges(graph)
         view.show_notes(graph)
     return 0
@@ -231,11 +239,13 @@ def inspect(
 
 @cli.command(short_help="Say what a model needs and what is unsupported.")
 @model_options
-def doctor(model: str, weights: str | None, input_format: str | None, profile: str | None) -> int:
+def doctor(
+    model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None
+) -> int:
     """Say what MODEL needs and what is unsupported, before anything is built."""
     from qsim.debug.doctor import examine
 
-    findings = examine(model, weights=weights, input_format=input_format, profile=profile)
+    findings = examine(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     rows = [(f.subject, view.mark(f.level == "ok", f.level), f.text) for f in findings]
     view.table(f"Examination of {model}", ("what", "state", ""), rows)
     return 1 if any(f.level == "unsupported" for f in findings) else 0

@@ -86,6 +86,7 @@ def diff_command(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     against: str | None,
     profiles: str | None,
     input_file: str | None,
@@ -105,11 +106,13 @@ def diff_command(
         raise UsageError("give either --against X or --profiles A,B")
     page = _page(report)
     if profiles is not None:
-        if page or profile or ports or clock or reset_n:
-            raise UsageError("--profiles compares on its own: leave --profile, --report, --port and --clock out")
+        if page or profile or rescale or ports or clock or reset_n:
+            raise UsageError(
+                "--profiles compares on its own: leave --profile, --rescale, --report, --port and --clock out"
+            )
         return _profiles(model, weights, input_format, profiles, input_file, codes, samples, seed)
     assert against is not None
-    graph = load(model, weights=weights, input_format=input_format, profile=profile)
+    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     waveform = Path(against).suffix.lower() in WAVEFORMS
     if (ports or clock or reset_n) and not waveform:
         raise UsageError(f"--port, --clock and --reset-n describe a waveform ({', '.join(WAVEFORMS)}), not {against!r}")
@@ -239,6 +242,7 @@ def vectors(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     out: str,
     input_file: str | None,
     codes: bool,
@@ -248,7 +252,7 @@ def vectors(
 ) -> int:
     """Write every layer's input, raw accumulator and output as .npy, $readmemh, C header and .dat, with a manifest and
     self-checking SystemVerilog and C test benches."""
-    graph = load(model, weights=weights, input_format=input_format, profile=profile)
+    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     if input_file:
         inputs = prepared_codes(graph, input_file, codes, samples, seed)
         written = write_vectors(graph, out, inputs, codes=True, layers=layers or None)
@@ -297,6 +301,7 @@ def estimate_command(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     input_file: str | None,
     codes: bool,
     samples: int,
@@ -304,7 +309,7 @@ def estimate_command(
 ) -> int:
     """What each layer of MODEL costs: operations by kind, weights and bits, sparsity, accumulator bits proven, sampled
     and as qkeras figures them, memory of the emitted C, energy."""
-    source = as_source(model, input_format, weights=weights, profile=profile)
+    source = as_source(model, input_format, weights=weights, profile=profile, rescale=rescale)
     graph = source.graph
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
     reals = {name: graph[name].quantization.real(a) for name, a in inputs.items()}
@@ -333,6 +338,7 @@ def explain(
     weights: str | None,
     input_format: str | None,
     profile: str | None,
+    rescale: str | None,
     layer: str | None,
     input_file: str | None,
     codes: bool,
@@ -343,7 +349,7 @@ def explain(
     """Explain MODEL, or one LAYER of it, for someone who has never seen affine quantization: the formula in real
     numbers and in integers with the layer's own numbers, and one element worked out from input codes to output code."""
     try:
-        graph = load(model, weights=weights, input_format=input_format, profile=profile)
+        graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     except QsimError:
         added = wrapper_variables(model)  # what can be said of a wrapped model whose graph is not to be had
         if added:

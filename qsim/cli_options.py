@@ -13,6 +13,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def model_options(command: Command) -> Command:
     """MODEL and what its import may need."""
     for decorate in (
+        click.option(
+            "--rescale",
+            metavar="HOW",
+            help="Of a (Q)Keras model, for factors that are no powers of two: 'exact' (default: the same codes on the "
+            "whole proven range) or 'multiplier:N' (at most N bits; differing codes are counted).",
+        ),
         click.option("--profile", metavar="NAME", help="Numeric profile (qkeras, tflm, litert-ref, ...)."),
         click.option(
             "--input-format",

@@ -71,8 +71,7 @@ def smallest_affine(
     """
     (x_low, x_high), (code_low, code_high) = x_range, codes
     if factor < 0:
-        mirrored = _mirror(rounding)
-        found = smallest_affine(-factor, -addend, x_range, (-code_high, -code_low), mirrored, max_bits)
+        found = smallest_affine(-factor, -addend, x_range, (-code_high, -code_low), mirrored(rounding), max_bits)
         return None if found is None else Affine(-found.multiplier, -found.addend, found.shift)
     first = reference(x_low, factor, addend, code_low, code_high, rounding)
     last = reference(x_high, factor, addend, code_low, code_high, rounding)
@@ -113,7 +112,21 @@ def smallest_affine(
     return None
 
 
-def _mirror(rounding: Rounding) -> Rounding:
+def nearest_affine(factor: Fraction, addend: Fraction, bits: int) -> Affine:
+    """The multiplier of ``bits`` significant bits that is nearest to the factor (ties to the larger magnitude), and
+    the nearest addend on its grid. A factor of 2**bits or more keeps zeros behind its significant bits."""
+    if factor == 0:
+        return Affine(0, round_nearest(addend, Rounding.RND_CONV), 0)
+    shift = bits - _bit_length(abs(factor))
+    multiplier = round_nearest(factor * Fraction(2) ** shift, Rounding.RND_INF)
+    if abs(multiplier) == 1 << bits:  # the next power of two, by one bit less
+        multiplier, shift = multiplier // 2, shift - 1
+    if shift < 0:
+        multiplier, shift = multiplier << -shift, 0
+    return Affine(multiplier, round_nearest(addend * (1 << shift), Rounding.RND_CONV), shift)
+
+
+def mirrored(rounding: Rounding) -> Rounding:
     """The mode m' with round_m(-x) = -round_m'(x)."""
     return {Rounding.RND: Rounding.RND_MIN_INF, Rounding.RND_MIN_INF: Rounding.RND}.get(rounding, rounding)
 

@@ -67,6 +67,7 @@ def cosim(path: str | Path, out_dir: str | Path | None = None) -> CosimResult:
         weights=config.folder / config.weights if config.weights else None,
         input_format=config.input_format,
         profile=config.profile,
+        rescale=config.rescale,
     )
     return run(config, graph, Path(out_dir) if out_dir else config.folder)
 

@@ -46,7 +46,7 @@ class CosimConfig:
     """A whole cosim.yaml.
 
     top: module. sources: its files, in order, relative to the YAML. model: the model's file (with weights,
-    input_format, profile as ``qsim.load`` takes them). clock, reset, reset_active: signals ("low" or "high").
+    input_format, profile, rescale as ``qsim.load`` takes them). clock, reset, reset_active: signals ("low" or "high").
     done: a signal that ends the run of a design whose outputs are files. frames: samples; seed, idle, backpressure:
     of the stimulus (shares of cycles); timeout: cycles a frame may take.
     """
@@ -59,6 +59,7 @@ class CosimConfig:
     weights: str | None = None
     input_format: str | None = None
     profile: str | None = None
+    rescale: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     includes: tuple[str, ...] = ()
     clock: str = "aclk"

@@ -27,14 +27,19 @@ class Finding:
 
 
 def examine(
-    model: str, *, weights: str | None = None, input_format: str | None = None, profile: str | None = None
+    model: str,
+    *,
+    weights: str | None = None,
+    input_format: str | None = None,
+    profile: str | None = None,
+    rescale: str | None = None,
 ) -> list[Finding]:
     """Import the model and try every target in memory. Nothing is written, built or run.
 
     Raises UsageError for a wrong call (an unreadable format string, no such profile).
     """
     try:
-        graph = load(model, weights=weights, input_format=input_format, profile=profile)
+        graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     except ToolMissingError as error:
         return [Finding("import", "missing", str(error))]
     except QsimError as error:

@@ -34,10 +34,17 @@ class Source:
         return found
 
 
-def as_source(model: Any, input_format: Any = None, *, weights: Any = None, profile: str | None = None) -> Source:
+def as_source(
+    model: Any,
+    input_format: Any = None,
+    *,
+    weights: Any = None,
+    profile: str | None = None,
+    rescale: str | None = None,
+) -> Source:
     """A Graph, a Source, a path of a model file, or a Keras model in memory.
 
-    input_format, weights, profile: as for ``qsim.load``; a Keras model that needs an input format
+    input_format, weights, profile, rescale: as for ``qsim.load``; a Keras model that needs an input format
     and is given none gets qkeras' own assumption.
     """
     if isinstance(model, Source):
@@ -46,10 +53,10 @@ def as_source(model: Any, input_format: Any = None, *, weights: Any = None, prof
         return Source(graph=model)
     described = _describe(model, weights)
     if described is None:
-        return Source(graph=load(model, weights=weights, input_format=input_format, profile=profile))
+        return Source(graph=load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale))
     if input_format is None and _first_layer_takes_reals(described):
         input_format = QKERAS_INPUT
-    graph = load(model, weights=weights, input_format=input_format, profile=profile)
+    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     return Source(graph=graph, nodes={n.layer: n for n in described.nodes})
 
 

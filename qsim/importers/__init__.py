@@ -21,6 +21,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     input_format: str | FixedPoint | Mapping[str, str | FixedPoint] | None = None,
     profile: str | None = None,
+    rescale: str | None = None,
 ) -> Graph:
     """The integer graph of a quantized model.
 
@@ -28,6 +29,8 @@ def load(
     qsim graph), or a Keras model in memory.
     input_format: the number format of real inputs ("fixed<8,1>", FixedPoint, or one per input name), needed where the
     model does not quantize its input itself. profile: the named numeric profile; each kind of source has a default.
+    rescale: of a Keras model's factors that are no powers of two: "exact" (the default; the same codes on the whole
+    proven range), or "multiplier:N" (multipliers of at most N bits; a note says how many values' codes differ).
     Raises UsageError for a call that makes no sense, ModelError for files that are no model, UnsupportedError for
     models that cannot be reproduced exactly.
     """
@@ -37,11 +40,13 @@ def load(
                 raise UsageError("a .tflite file holds its weights and input format itself; give neither.")
             from qsim.importers.tflite import load_tflite
 
+            _no_rescale(rescale, "a .tflite file's multipliers are the file's own, as its engines use them")
             return load_tflite(os.fspath(source), profile=profile)
         graph = _saved_graph(Path(source))
         if graph is not None:
             if weights is not None or input_format is not None or profile is not None:
                 raise UsageError("a qsim graph holds its weights, input formats and profile; give none of them.")
+            _no_rescale(rescale, "a qsim graph holds its rescales")
             return graph
         from qsim.importers.keras.reader import read
 
@@ -60,12 +65,22 @@ def load(
     if is_tfmot(model):
         if input_format is not None:
             raise UsageError("a tfmot model quantizes its input itself (quantize_layer); give no input_format.")
+        _no_rescale(rescale, "a tfmot model is computed with the multipliers of its conversion to TFLite")
         return lower_tfmot(model, profile)
     if profile not in (None, *KERAS_PROFILES):
         raise UsageError(f"profile {profile!r} is not one of a Keras model's: {', '.join(KERAS_PROFILES)}.")
     from qsim.importers.keras.lower import lower
 
-    return lower(model, input_format, profile or KERAS_PROFILES[0])
+    return lower(model, input_format, profile or KERAS_PROFILES[0], rescale)
+
+
+def _no_rescale(rescale: str | None, reason: str) -> None:
+    """Refuse ``rescale`` (other than exact) for a source whose arithmetic is not ours to choose."""
+    if rescale not in (None, "exact"):
+        raise UsageError(
+            f"rescale {rescale!r} is for (Q)Keras models: {reason}, so any other would be another network. Leave "
+            "rescale out."
+        )
 
 
 def _saved_graph(path: Path) -> Graph | None:

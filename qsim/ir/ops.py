@@ -8,7 +8,8 @@ are exact integers; an op's output format holds its proven range, so nothing ove
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 from qsim.numerics import IntArray, Overflow, Rescale, Rounding
@@ -17,6 +18,26 @@ Padding2D = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)) in elements."""
 
 NO_PADDING: Padding2D = ((0, 0), (0, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealRescale:
+    """What an op's codes stand for, on exact fractions: min(max(round(x * factor + addend), low), high).
+
+    It takes no part in execution: it is what an importer proved the op's integers against, or counted the differing
+    codes against (``qsim.analysis.rescales``). factor, addend: flat, of ``shape``, which broadcasts against the output.
+    """
+
+    factor: tuple[Fraction, ...]
+    addend: tuple[Fraction, ...]
+    shape: tuple[int, ...]
+    rounding: Rounding
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.shape)) or "1"
+        return f"<{size} factors, {self.rounding.value}, [{self.low}, {self.high}]>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +195,7 @@ class Requantize(Op):
     overflow: Overflow
     low: int
     high: int
+    real: RealRescale | None = field(default=None, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +226,7 @@ class Threshold(Op):
     thresholds: IntArray
     base: IntArray
     step: IntArray
+    real: RealRescale | None = field(default=None, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +235,7 @@ class Lookup(Op):
 
     table: IntArray
     table_low: int
+    real: RealRescale | None = field(default=None, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -121,7 +121,10 @@ class QuantizedUlaw(_OfRule):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedHswish(_OfRule):
-    """quantized_bits of h(x) = x * clip(x + relu_shift, 0, relu_upper_bound) / relu_upper_bound."""
+    """quantized_bits of h(x) = x * clip(x + relu_shift, 0, relu_upper_bound) / relu_upper_bound.
+
+    As weights with an automatic alpha (which None becomes in a layer), the scale is that of h(x) in float32.
+    """
 
     name: ClassVar[str] = "quantized_hswish"
     bits: int = 8
@@ -144,6 +147,17 @@ class QuantizedHswish(_OfRule):
         if self.relu_shift <= 0 or self.relu_upper_bound <= 0:
             raise UnsupportedError(f"{self} needs a positive relu_shift and relu_upper_bound")
 
+    def as_kernel(self) -> Self:
+        return self if self.alpha is not None else dataclasses.replace(self, alpha="auto_po2", symmetric=True)
+
+    def weights(self, w: Array) -> Weights:
+        if not isinstance(self.alpha, str):
+            return super().weights(w)
+        x, bound = np.asarray(w, dtype=np.float32), np.float32(self.relu_upper_bound)
+        gate = np.clip(x + np.float32(self.relu_shift), np.float32(0), bound)
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in _BITS_ARGUMENTS}
+        return QuantizedBits(**shared).weights((x * gate) / bound)
+
     def rule(self) -> Rule:
         inner = QuantizedBits(bits=self.bits, integer=self.integer, symmetric=self.symmetric, alpha=self.alpha).rule()
         if not isinstance(inner, Uniform | Steps):
@@ -154,6 +168,10 @@ class QuantizedHswish(_OfRule):
             return inner.code(x * min(max(x + shift, Fraction(0)), bound) / bound)
 
         return Function(code, inner.low, inner.high, inner.scale)
+
+
+_BITS_ARGUMENTS = ("bits", "integer", "symmetric", "alpha", "scale_axis", "post_training_scale")
+"""What a hard swish hands on to its quantized_bits."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from qsim.importers.keras.lower_blueoil import unwrapped
 from qsim.importers.keras.lower_context import Context, Lowering
 from qsim.importers.keras.lower_layout import as_seen, lower_in_layout
 from qsim.importers.keras.lower_quantize import quantization
+from qsim.importers.keras.lower_rescale import Rescaling
 from qsim.importers.keras.lower_value import Value, distinct
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir import Graph, Output, Quantization
@@ -46,18 +47,20 @@ LAYERS: dict[str, Lowering] = {
 InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
 
 
-def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras") -> Graph:
+def lower(
+    model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras", rescale: str | None = None
+) -> Graph:
     """The integer graph of ``model``.
 
     input_format: the number format of the real inputs, for all or by input name; needed where an input does not go
-    straight into one QActivation with a uniform quantizer.
+    straight into one QActivation with a uniform quantizer. rescale: "exact" or "multiplier:N" (``Rescaling.parse``).
     Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
     for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
     """
     nodes = (unwrapped(n) if n.class_name == "QuantizedKernel" else n for n in model.nodes)
     model = dataclasses.replace(model, nodes=tuple(nodes))
     b = GraphBuilder(model.name, profile)
-    ctx = Context(model, b)
+    ctx = Context(model, b, Rescaling.parse(rescale))
     for node in model.nodes:
         _note_lost_bounds(b, node)
     formats = _formats(model, input_format)
@@ -69,7 +72,9 @@ def lower(model: KerasModel, input_format: InputFormat = None, profile: str = "q
         inputs = [values[name][index] for name, index in node.inputs]
         result = _lower_node(ctx, node, inputs)
         values[node.name] = result if isinstance(result, list) else [result]
-    return b.build([_output(ctx, values[name][index]) for name, index in model.outputs])
+    outputs = [_output(ctx, values[name][index]) for name, index in model.outputs]
+    ctx.rescaling.note(b)
+    return b.build(outputs)
 
 
 def _note_lost_bounds(b: GraphBuilder, node: LayerNode) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from qsim.analysis.builder import GraphBuilder
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower_quantize import apply_channel_rules, apply_rule, on_grid, quantization
+from qsim.importers.keras.lower_rescale import Rescaling
 from qsim.importers.keras.lower_value import Value, distinct, is_dyadic
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir.ops import Op
@@ -21,10 +22,10 @@ Lowering = Callable[["Context", LayerNode, list[Value]], Value | list[Value]]
 
 
 class Context:
-    """One import. ``b`` collects the ops."""
+    """One import. ``b`` collects the ops; ``rescaling`` is how factors that are no powers of two become integers."""
 
-    def __init__(self, model: KerasModel, b: GraphBuilder) -> None:
-        self.model, self.b = model, b
+    def __init__(self, model: KerasModel, b: GraphBuilder, rescaling: Rescaling) -> None:
+        self.model, self.b, self.rescaling = model, b, rescaling
         self.consumers: dict[str, list[LayerNode]] = {node.name: [] for node in model.nodes}
         for node in model.nodes:
             for source, _ in node.inputs:
@@ -74,11 +75,11 @@ class Context:
 
     def quantize(self, value: Value, rule: Rule, node: LayerNode, name: str | None = None) -> Value:
         """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given."""
-        return apply_rule(self.b, value, rule, node.name, name or node.name)
+        return apply_rule(self.b, value, rule, node.name, name or node.name, self.rescaling)
 
     def quantize_channels(self, value: Value, rules: Sequence[Rule], node: LayerNode) -> Value:
         """As ``quantize`` with one uniform rule per channel; all have the same codes."""
-        return apply_channel_rules(self.b, value, rules, node.name, node.name)
+        return apply_channel_rules(self.b, value, rules, node.name, node.name, self.rescaling)
 
     def quantizer(self, node: LayerNode, key: str) -> Quantizer | None:
         """The twin of the quantizer in ``node.config[key]``."""

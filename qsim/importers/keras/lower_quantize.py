@@ -12,8 +12,20 @@ from typing import Any
 import numpy as np
 
 from qsim.analysis.builder import GraphBuilder
-from qsim.analysis.exact import integer_thresholds, smallest_affine
+from qsim.analysis.exact import integer_thresholds
+from qsim.analysis.ranges import lane_bounds
 from qsim.errors import UnsupportedError
+from qsim.importers.keras.lower_rescale import (
+    Parts,
+    Rescaling,
+    affine_op,
+    as_parts,
+    exact_parts,
+    fits,
+    is_shift,
+    real_rescale,
+    requantize_fields,
+)
 from qsim.importers.keras.lower_value import (
     ZERO,
     Value,
@@ -21,17 +33,11 @@ from qsim.importers.keras.lower_value import (
     distinct,
     fraction_gcd,
     fractions,
-    is_dyadic,
-    is_power_of_two,
-    lane_bounds,
 )
 from qsim.ir import Quantization
-from qsim.ir.ops import Divide, Lookup, Requantize, Threshold
-from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
+from qsim.ir.ops import Lookup, Requantize, Threshold
+from qsim.numerics import Array, IntArray, Rounding
 from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, staircase
-
-PLAIN_MULTIPLIER_BITS = 18
-"""Exact multipliers up to this width (one DSP operand) stay as they are; wider ones are searched for smaller equals."""
 
 MOST_PREFERRED_THRESHOLDS = 7
 """Codes of up to three bits are reached by comparing with thresholds wherever a multiplier would be needed."""
@@ -47,16 +53,11 @@ def quantization(scale: Array, offset: Array) -> Quantization:
     return Quantization(scale=tuple(scale.reshape(-1).tolist()), offset=tuple(offset.reshape(-1).tolist()))
 
 
-def int_array(values: Array) -> IntArray:
-    """An object array of Python integers as an IntArray, collapsed to a scalar where all are equal."""
-    return IntArray(np.asarray(collapsed(values), dtype=object).astype(np.int64))
-
-
-def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str) -> Value:
+def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str, rescaling: Rescaling) -> Value:
     """The value of quantizer ``rule`` on ``value``, as a new tensor ``name`` of ``layer``."""
     match rule:
         case Uniform():
-            return _uniform(b, value, rule, layer, name)
+            return _uniform(b, value, rule, layer, name, rescaling)
         case Leaky():
             return _leaky(b, value, rule, layer, name)
         case Steps():
@@ -65,7 +66,9 @@ def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str)
             return _function(b, value, rule, layer, name)
 
 
-def apply_channel_rules(b: GraphBuilder, value: Value, rules: Sequence[Rule], layer: str, name: str) -> Value:
+def apply_channel_rules(
+    b: GraphBuilder, value: Value, rules: Sequence[Rule], layer: str, name: str, rescaling: Rescaling
+) -> Value:
     """One uniform rule per channel (last axis), with the same codes but different steps."""
     uniform = [rule for rule in rules if isinstance(rule, Uniform)]
     if len(uniform) != len(rules) or len({(rule.low, rule.high, rule.rounding) for rule in uniform}) != 1:
@@ -79,7 +82,7 @@ def apply_channel_rules(b: GraphBuilder, value: Value, rules: Sequence[Rule], la
     steps = fractions([rule.step for rule in uniform])
     codes = uniform[0].low, uniform[0].high
     factor, addend = np.asarray(value.scale / steps), np.asarray(value.offset / steps)
-    made = affine_op(b, value, factor, addend, codes, uniform[0].rounding, layer)
+    made = affine_op(b, value, factor, addend, codes, uniform[0].rounding, layer, rescaling)
     if made is None:
         raise UnsupportedError(
             "its rescale per channel has no exact integer form", layer=layer, way_out="use per_channel=False"
@@ -110,147 +113,19 @@ def _rule_quantization(value: Value, scale: tuple[Fraction, ...], layer: str) ->
     return Quantization(scale=tuple(collapsed(fractions(np.array(scale, dtype=object))).reshape(-1).tolist()))
 
 
-def _uniform(b: GraphBuilder, value: Value, rule: Uniform, layer: str, name: str) -> Value:
+def _uniform(b: GraphBuilder, value: Value, rule: Uniform, layer: str, name: str, rescaling: Rescaling) -> Value:
     factor, addend = np.asarray(value.scale / rule.step), np.asarray(value.offset / rule.step)
     low, high = code_limits(value, rule)
-    made = affine_op(b, value, factor, addend, (low, high), rule.rounding, layer)
-    few = value.channelwise and rule.high - rule.low <= MOST_PREFERRED_THRESHOLDS
+    made = affine_op(b, value, factor, addend, (low, high), rule.rounding, layer, rescaling)
+    few = rescaling.bits is None and value.channelwise and rule.high - rule.low <= MOST_PREFERRED_THRESHOLDS
     if made is None or (few and not is_shift(*made)):
         steps = staircase([rounded(1 / rule.step, ZERO, rule.low, rule.high, rounding=rule.rounding)], rule.scale)
-        return _steps(b, value, steps, layer, name)
+        return _steps(b, value, steps, layer, name, rule)
     op, fields = made
     tensor = b.add(
         op, [value.tensor], name, layer=layer, quantization=_rule_quantization(value, rule.scale, layer), **fields
     )
     return _result(value, tensor, layer, rule.scale)
-
-
-def is_shift(op: type[Requantize] | type[Divide], fields: dict[str, Any]) -> bool:
-    """Whether a result of ``affine_op`` takes no multiplier: a shift, perhaps with an addend."""
-    return op is Requantize and fields["rescale"].multiplier == scalar(1)
-
-
-def affine_op(
-    b: GraphBuilder,
-    value: Value,
-    factor: Array,
-    addend: Array,
-    codes: tuple[int, int],
-    rounding: Rounding,
-    layer: str,
-) -> tuple[type[Requantize] | type[Divide], dict[str, Any]] | None:
-    """clip(round(code * factor + addend), *codes) of the value's tensor as op class and fields, or None.
-
-    In order: shifts and small exact multipliers; the smallest multipliers that agree on the whole proven range; wide
-    exact multipliers; an exact division. None: only a table can do it.
-    """
-    factor, addend = np.broadcast_arrays(factor, addend)
-    low, high = codes
-    bounds = lane_bounds(b.interval(value.tensor), factor.shape)
-    exact = _plain(factor, addend)
-    if exact is not None and _odd_bits(factor) <= PLAIN_MULTIPLIER_BITS and _fits(exact, b.tensor(value.tensor).range):
-        return Requantize, _requantize_fields(exact, low, high, rounding)
-    searched = _searched(factor, addend, bounds, codes, rounding)
-    if searched is not None and _fits(searched, b.tensor(value.tensor).range):
-        return Requantize, _requantize_fields(searched, low, high, rounding)
-    if exact is not None and _fits(exact, b.tensor(value.tensor).range):
-        return Requantize, _requantize_fields(exact, low, high, rounding)
-    division = _division(factor, addend)
-    if division is not None and _fits((division[0], division[1], None), b.tensor(value.tensor).range):
-        numerator, added, divisor = (int_array(part) for part in division)
-        if divisor.high <= INT64_SAFE:
-            fields = {"numerator": numerator, "addend": added, "divisor": divisor}
-            return Divide, {**fields, "rounding": rounding, "low": low, "high": high}
-    return None
-
-
-Parts = tuple[Array, Array, Array | None]
-"""Object arrays of integers: multiplier, addend, right shift (None: no shift)."""
-
-
-def _plain(factor: Array, addend: Array) -> Parts | None:
-    """Exact multiplier, addend, shift per lane where everything is dyadic; a pure power of two has multiplier 1."""
-    lanes = []
-    for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist()):
-        if not (is_dyadic(f) and is_dyadic(a)):
-            return None
-        shift = f.denominator.bit_length() - 1
-        if a:
-            shift = max(shift, a.denominator.bit_length() - 1)
-        elif is_power_of_two(f):
-            shift = shift - (f.numerator.bit_length() - 1)
-        unit = Fraction(2) ** shift
-        lanes.append((int(f * unit), int(a * unit), shift))
-    return _parts(lanes, factor.shape)
-
-
-def _parts(lanes: list[tuple[int, int, int]], shape: tuple[int, ...]) -> Parts:
-    columns = []
-    for i in range(3):
-        column = np.empty(len(lanes), dtype=object)
-        column[:] = [lane[i] for lane in lanes]
-        columns.append(column.reshape(shape))
-    return columns[0], columns[1], columns[2]
-
-
-def _odd_bits(factor: Array) -> int:
-    """The widest odd part among dyadic factors: 1 for powers of two."""
-    odd = (abs(f.numerator) // (f.numerator & -f.numerator) for f in factor.reshape(-1).tolist() if f)
-    return max((n.bit_length() for n in odd), default=0)
-
-
-def _searched(
-    factor: Array, addend: Array, bounds: tuple[Array, Array], codes: tuple[int, int], rounding: Rounding
-) -> Parts | None:
-    found: dict[tuple[Fraction, Fraction, int, int], tuple[int, int, int]] = {}
-    lanes = []
-    columns = (factor, addend, bounds[0], bounds[1])
-    for f, a, x_low, x_high in zip(*(column.reshape(-1).tolist() for column in columns)):
-        key = (f, a, x_low, x_high)
-        if key not in found:
-            best = smallest_affine(f, a, (x_low, x_high), codes, rounding)
-            if best is None:
-                return None
-            found[key] = (best.multiplier, best.addend, best.shift)
-        lanes.append(found[key])
-    return _parts(lanes, factor.shape)
-
-
-def _division(factor: Array, addend: Array) -> tuple[Array, Array, Array] | None:
-    """numerator, addend, divisor per lane: the exact fractions over their common denominators."""
-    lanes = []
-    for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist()):
-        divisor = 1 / fraction_gcd([Fraction(1), f, a])
-        lanes.append((int(f * divisor), int(a * divisor), int(divisor)))
-    numerator, added, divisors = _parts(lanes, factor.shape)
-    assert divisors is not None
-    if max(divisors.reshape(-1).tolist()) > INT64_SAFE:
-        return None
-    return numerator, added, divisors
-
-
-def _fits(parts: Parts, x_range: tuple[int, int]) -> bool:
-    """Whether x * multiplier + addend, left shifts included, stays within 62 bits."""
-    multiplier, addend, shift = (None if p is None else p.reshape(-1).tolist() for p in parts)
-    assert multiplier is not None
-    assert addend is not None
-    # Emitters and range analysis take extremes of each part on its own, so that is what must fit.
-    m, a = max(map(abs, multiplier)), max(map(abs, addend))
-    left = max(0, -min(shift)) if shift is not None else 0
-    return (max(abs(x_range[0]), abs(x_range[1])) * m + a) << left <= INT64_SAFE
-
-
-def _requantize_fields(parts: Parts, low: int, high: int, rounding: Rounding) -> dict[str, Any]:
-    multiplier, addend, shift = parts
-    assert shift is not None
-    rescale = Rescale(
-        multiplier=int_array(multiplier),
-        addend=int_array(addend),
-        shift=int_array(shift),
-        rounding=rounding,
-        scheme=Scheme.PLAIN,
-    )
-    return {"rescale": rescale, "overflow": Overflow.SAT, "low": low, "high": high}
 
 
 def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) -> Value:
@@ -259,26 +134,31 @@ def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) ->
     if distinct(value.offset) == [ZERO] and all(s > 0 for s in distinct(value.scale)):
         for slope in (Fraction(1), rule.slope):
             factor = np.asarray(value.scale * (slope / rule.step), dtype=object)
-            parts = _plain(factor, np.asarray(value.offset * factor))
-            if parts is not None and _odd_bits(factor) <= PLAIN_MULTIPLIER_BITS:
+            parts = exact_parts(factor, np.asarray(value.offset * factor))
+            if parts is not None:
                 branches.append(parts)
-    if len(branches) < 2 or not all(_fits(p, b.tensor(value.tensor).range) for p in branches):
+    if len(branches) < 2 or not all(fits(p, b.tensor(value.tensor).range) for p in branches):
         return _steps(b, value, rule.steps(), layer, name)
     low, high = code_limits(value, rule)
-    fields = _requantize_fields(branches[0], low, high, Rounding.RND_CONV)
-    fields["negative"] = _requantize_fields(branches[1], low, high, Rounding.RND_CONV)["rescale"]
+    fields = requantize_fields(branches[0], low, high, Rounding.RND_CONV)
+    fields["negative"] = requantize_fields(branches[1], low, high, Rounding.RND_CONV)["rescale"]
     quantized = _rule_quantization(value, rule.scale, layer)
     tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields)
     return _result(value, tensor, layer, rule.scale)
 
 
-def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str) -> Value:
-    """A staircase as thresholds on the integers, or as a table where that is smaller."""
+def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, uniform: Uniform | None = None) -> Value:
+    """A staircase as thresholds on the integers, or as a table where that is smaller. uniform: the rule whose staircase
+    it is, which is kept beside the op."""
     if not value.channelwise:
         value = on_grid(b, value, layer, name=f"{value.layer}.grid")
     quantized = _rule_quantization(value, rule.scale, layer)
     least, greatest = code_limits(value, rule)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
+    real: dict[str, Any] = {}
+    if uniform is not None:
+        unit_factor, unit_addend = np.asarray(factor / uniform.step), np.asarray(addend / uniform.step)
+        real = {"real": real_rescale(unit_factor, unit_addend, (least, greatest), uniform.rounding)}
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
     jumps = _clipped_jumps(rule, least, greatest)
     lanes: list[tuple[int, list[tuple[int, int]]]] = []
@@ -298,17 +178,17 @@ def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str) ->
         )
     if count == 0:
         # One code for the whole proven range of each channel.
-        parts = _parts([(0, base, 0) for base, _ in lanes], factor.shape)
+        parts = as_parts([(0, base, 0) for base, _ in lanes], factor.shape)
         ends = [base for base, _ in lanes]
-        fields = _requantize_fields(parts, min(ends), max(ends), Rounding.RND_CONV)
-        tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields)
+        fields = requantize_fields(parts, min(ends), max(ends), Rounding.RND_CONV)
+        tensor = b.add(Requantize, [value.tensor], name, layer=layer, quantization=quantized, **fields, **real)
         return _result(value, tensor, layer, rule.scale)
     if count <= x_high - x_low + 1:
         op: type[Threshold] | type[Lookup] = Threshold
         fields = _threshold_fields(lanes, unit, count, x_high)
     else:
         op, fields = Lookup, {"table": IntArray(_table(lanes, x_low, x_high)), "table_low": x_low}
-    tensor = b.add(op, [value.tensor], name, layer=layer, quantization=quantized, **fields)
+    tensor = b.add(op, [value.tensor], name, layer=layer, quantization=quantized, **fields, **real)
     return _result(value, tensor, layer, rule.scale)
 
 
@@ -394,7 +274,7 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, 
     grid = fraction_gcd([*distinct(value.scale, value.offset), *ends]) or Fraction(1)
     factor, addend = np.broadcast_arrays(value.scale / grid, value.offset / grid)
     parts: Parts = (_ints(factor), _ints(addend), _ints(np.zeros(factor.shape, dtype=np.int64)))
-    if not _fits(parts, b.tensor(value.tensor).range):
+    if not fits(parts, b.tensor(value.tensor).range):
         raise UnsupportedError(
             f"its input from layer {value.layer!r} has scales and offsets without a common grid in 62 bits",
             layer=layer,
@@ -414,7 +294,7 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, 
         name or own_name(b, value.layer),
         layer=value.layer,
         quantization=Quantization.of(grid),
-        **_requantize_fields(parts, low, high, Rounding.RND_CONV),
+        **requantize_fields(parts, low, high, Rounding.RND_CONV),
     )
     return Value.of(tensor, value.layer, value.shape, grid)
 
@@ -426,7 +306,7 @@ def scaled_to(b: GraphBuilder, value: Value, grid: Fraction, layer: str) -> Valu
         return value
     parts: Parts = (_ints(np.asarray(factor)), _ints(np.asarray(0)), _ints(np.asarray(0)))
     x_range = b.tensor(value.tensor).range
-    if not _fits(parts, x_range):
+    if not fits(parts, x_range):
         raise UnsupportedError("its inputs have no common grid in 62 bits", layer=layer, way_out=WAY_OUT_GRID)
     ends = sorted(int(factor) * x for x in x_range)
     tensor = b.add(
@@ -435,7 +315,7 @@ def scaled_to(b: GraphBuilder, value: Value, grid: Fraction, layer: str) -> Valu
         own_name(b, value.layer),
         layer=value.layer,
         quantization=Quantization.of(grid),
-        **_requantize_fields(parts, ends[0], ends[1], Rounding.RND_CONV),
+        **requantize_fields(parts, ends[0], ends[1], Rounding.RND_CONV),
     )
     return Value.of(tensor, value.layer, value.shape, grid)
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from qsim.analysis.ranges import Interval
 from qsim.numerics import Array
 
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -146,13 +145,3 @@ class Value:
         if offset.ndim:
             offset = move(np.broadcast_to(offset, self.shape))
         return self.but(tensor=tensor, shape=tuple(shape), scale=scale, offset=offset)
-
-
-def lane_bounds(interval: Interval, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Proven bounds for each lane of a parameter of ``shape`` that broadcasts against the tensor."""
-    rank = interval.low.ndim
-    full = (1,) * (rank - len(shape)) + tuple(shape)
-    axes = tuple(i for i in range(rank) if full[i] == 1)
-    low = interval.low.min(axis=axes, keepdims=True).reshape(shape)
-    high = interval.high.max(axis=axes, keepdims=True).reshape(shape)
-    return np.asarray(low), np.asarray(high)
