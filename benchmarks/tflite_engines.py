@@ -1,11 +1,12 @@
-"""Samples per second of CPU time of qsim and of the engines it reproduces, on int8 .tflite files, and where the engines disagree.
+"""Samples per second of qsim and of the engines it reproduces, on int8 .tflite files, and where the engines disagree.
 
 python benchmarks/tflite_engines.py [--seconds 1.0] [--samples 200] [FILE ...]
 
 Without files: the five in the models folder (environment variable QSIM_MODELS, or ../shared/models). One core. qsim's
 simulator takes all samples in one call; the C (cc -O2, no vector intrinsics) and the interpreters one sample a call,
-through Python. The second table counts output codes that differ from TensorFlow Lite Micro's on the same uniform
-random inputs, each next to what qsim's profile of that engine predicts: the two must be equal.
+through Python; seconds are seconds of CPU time. The second table counts output codes that differ from TensorFlow Lite
+Micro's on the same uniform random inputs, each next to what qsim's profile of that engine predicts: the two must be
+equal.
 """
 
 from __future__ import annotations

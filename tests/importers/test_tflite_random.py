@@ -1,4 +1,5 @@
-"""Random int8 models made by TensorFlow's own converter: every tensor against TFLM and LiteRT's reference kernels."""
+"""Random int8 models made by TensorFlow's own converter: every tensor against TFLM and LiteRT's kernels, the outputs
+against XNNPACK."""
 
 from __future__ import annotations
 
@@ -124,7 +125,7 @@ def convert(seed: int) -> bytes:
 
 
 def compare(seed: int) -> set[str]:
-    """Both engines against the simulator on one model; returns the operators it has."""
+    """All engines against the simulator on one model; returns the operators it has."""
     data = convert(seed)
     model = read_source(data)
     try:
@@ -142,9 +143,17 @@ def compare(seed: int) -> set[str]:
         codes = [np.random.default_rng([seed, 2]).normal(0, 1.3, (24, *shape)).astype(np.float32)]
         traced = Simulator(graph).trace(codes[0])
     assert not differences(graph, data, traced, tflm_all(data, codes)), seed
-    reference = load_tflite(data, profile="litert-ref")
-    traced = simulate(reference, codes) if seed % 4 else Simulator(reference).trace(codes[0])
-    assert not differences(reference, data, traced, litert(data, codes)), seed
+    for profile in ("litert-ref", "litert-opt", "litert-xnnpack"):
+        other = load_tflite(data, profile=profile)
+        traced = simulate(other, codes) if seed % 4 else Simulator(other).trace(codes[0])
+        reference = litert(data, codes, profile, keep=profile != "litert-xnnpack")
+        if model.tensors[model.outputs[0]].type == "FLOAT32" and profile == "litert-xnnpack":
+            # Only outputs are to be had from XNNPACK; float ones are held against the real values of the codes.
+            name = other.outputs[0].tensor
+            real = other[name].quantization.real(traced[name]).astype(np.float32)
+            assert np.array_equal(real.reshape(24, -1), reference[model.outputs[0]].reshape(24, -1)), seed
+        else:
+            assert not differences(other, data, traced, reference), (seed, profile)
     return {op.name for op in model.operators}
 
 

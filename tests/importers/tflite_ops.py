@@ -77,6 +77,20 @@ def conv(depthwise: bool, kind: str = "INT8") -> Make:
     return make
 
 
+def grouped_conv(rng: np.random.Generator) -> bytes:
+    """Several groups, and codes enough to tell one kernel's rounding from another's."""
+    r = Random(rng)
+    groups, depth, each = int(rng.integers(2, 5)), int(rng.integers(1, 4)), int(rng.integers(1, 7))
+    k, out_c = int(rng.integers(1, 4)), groups * each
+    x = r.x((1, 9, 8, groups * depth))
+    w, scales = _weights(r, (out_c, k, k, depth), 0)
+    b = _bias(r, scales)
+    y = r.y((1, 9, 8, out_c), _y_scale(r, k * k * depth, scales))
+    inputs = [x, w] if b < 0 else [x, w, b]
+    r.maker.operator("CONV_2D", inputs, [y], "Conv2DOptions", 3, padding=0, strideH=1, strideW=1)
+    return r.done()
+
+
 def transpose_conv(kind: str = "INT8") -> Make:
     def make(rng: np.random.Generator) -> bytes:
         r = Random(rng, kind)
@@ -379,6 +393,7 @@ def quantize(source: str, target: str) -> Make:
 
 CASES: dict[str, Make] = {
     "CONV_2D": conv(False),
+    "CONV_2D grouped": grouped_conv,
     "DEPTHWISE_CONV_2D": conv(True),
     "TRANSPOSE_CONV": transpose_conv(),
     "FULLY_CONNECTED": fully_connected(),

@@ -50,7 +50,8 @@ def window_padding(
     return strides, (pads[0], pads[1])
 
 
-def _image(low: Lowering, op: Operator, tensor: TfliteTensor) -> tuple[int, int, int]:
+def image(low: Lowering, op: Operator, tensor: TfliteTensor) -> tuple[int, int, int]:
+    """Height, width and channels of one image."""
     if len(tensor.shape) != 4:
         raise ModelError(f"{low.where(op)}: {tensor.name!r} of shape {tensor.shape} is not (batch, H, W, C).")
     if tensor.shape[0] != 1:
@@ -136,7 +137,7 @@ def conv_2d(low: Lowering, op: Operator) -> None:
     """acc[i,j,o] = sum w*(x - zx) + bias; y = clip(rescale(acc) + zy). Groups: input depth / weight depth."""
     x, y = low.tensor(op, 0), low.output(op)
     low.activations(op, [x, y], ACTIVATIONS)
-    h, w_in, channels = _image(low, op, x)
+    h, w_in, channels = image(low, op, x)
     values, w = _weights(low, op, 1, 0)
     if values.ndim != 4 or not values.shape[3] or channels % values.shape[3]:
         raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
@@ -150,7 +151,7 @@ def depthwise_conv_2d(low: Lowering, op: Operator) -> None:
     """As CONV_2D with one group per input channel; output channel c*multiplier + m reads channel c."""
     x, y = low.tensor(op, 0), low.output(op)
     low.activations(op, [x, y], ACTIVATIONS)
-    h, w_in, channels = _image(low, op, x)
+    h, w_in, channels = image(low, op, x)
     values, w = _weights(low, op, 1, 3)
     if values.ndim != 4 or values.shape[0] != 1 or values.shape[3] % channels:
         raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
@@ -186,15 +187,18 @@ def _convolution(
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    _finish(low, op, acc, _factors(low, x, w, y, channels), low.profile.conv, wide)
+    scheme = low.profile.conv
+    if op.name == "CONV_2D" and groups > 1 and low.profile.grouped is not None:
+        scheme = low.profile.grouped
+    _finish(low, op, acc, _factors(low, x, w, y, channels), scheme, wide)
 
 
 def transpose_conv(low: Lowering, op: Operator) -> None:
     """Every input element adds its weighted kernel to the output, which SAME crops by its padding."""
     x, y = low.tensor(op, 2), low.output(op)
     low.activations(op, [x, y], ACTIVATIONS)
-    h, w_in, channels = _image(low, op, x)
-    out_h, out_w, out_channels = _image(low, op, y)
+    h, w_in, channels = image(low, op, x)
+    out_h, out_w, out_channels = image(low, op, y)
     if low.constant(op, 0, "output shape").tolist() != list(y.shape):
         raise low.wrong_shape(op, low.constant(op, 0, "output shape").tolist())
     values, w = _weights(low, op, 1, 0)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.lower_linear import window_padding
+from qsim.importers.tflite.lower_linear import image, window_padding
 from qsim.importers.tflite.lowering import (
     Lower,
     Lowering,
@@ -34,8 +34,7 @@ def _pool_window(
     x, y = low.tensor(op, 0), low.output(op)
     low.activations(op, [x, y], BOTH)
     low.same_quantization(op, [x, y])
-    if len(x.shape) != 4 or x.shape[0] != 1:
-        raise ModelError(f"{low.where(op)}: {x.name!r} of shape {x.shape} is not one image (1, H, W, C).")
+    image(low, op, x)
     pool = int(op.options["FilterHeight"]), int(op.options["FilterWidth"])
     strides, padding = window_padding(low, op, (x.shape[1], x.shape[2]), pool)
     return x, y, pool, strides, padding

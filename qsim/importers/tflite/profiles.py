@@ -18,7 +18,8 @@ from qsim.numerics import Rounding, Scheme
 class Profile:
     """One engine.
 
-    conv: CONV_2D, DEPTHWISE_CONV_2D. transpose_conv, quantize: the operators of that name (QUANTIZE between integers).
+    conv: CONV_2D, DEPTHWISE_CONV_2D. grouped: CONV_2D of several groups, where that is another kernel.
+    transpose_conv, quantize: the operators of that name (QUANTIZE between integers).
     dense: FULLY_CONNECTED; None: the kernel rounds accumulator * float64 factor half away from zero.
     elementwise: everything else that rescales.
     double_factors: MUL, RELU and its kin, HARD_SWISH, BATCH_MATMUL take ratios of scales in float64, else in float32.
@@ -41,6 +42,7 @@ class Profile:
     dense: Scheme | None
     elementwise: Scheme
     quantize: Scheme
+    grouped: Scheme | None = None
     double_factors: bool = False
     double_dense: bool = True
     lanes: dict[str, int] = field(default_factory=dict)
@@ -85,6 +87,7 @@ PROFILES: dict[str, Profile] = {
             dense=_UPWARD,
             elementwise=_DOUBLE,
             quantize=_UPWARD,
+            grouped=_DOUBLE,
             double_dense=False,
             lanes={"DEPTHWISE_CONV_2D": 8, "TRANSPOSE_CONV": 8, "MEAN": 16, "QUANTIZE": 16},
             input_rounding=Rounding.RND_CONV,
