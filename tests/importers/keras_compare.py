@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -25,8 +27,15 @@ def codes_of(values, tensor):
 
 
 def keras_outputs(model, x):
-    """{layer name: Keras' own float32 output} of every layer."""
-    tensors = {layer.name: layer.output for layer in model.layers if not hasattr(layer, "layers")}
+    """{layer name: Keras' own float32 output} of every layer that the model calls once; nested models' stay within."""
+    calls = Counter()
+    if not isinstance(model, keras.Sequential):  # which calls every layer once
+        calls.update(node.operation.name for nodes in model._nodes_by_depth.values() for node in nodes)
+    tensors = {
+        layer.name: layer.output
+        for layer in model.layers
+        if not isinstance(layer, keras.Model) and calls[layer.name] <= 1
+    }
     probe = keras.Model(model.inputs, tensors)
     return {
         name: np.asarray(v)

@@ -12,29 +12,49 @@ import tensorflow as tf
 
 
 def evaluate(model, x):
-    """{layer name: float64 output} for a Functional or Sequential model without shared layers."""
-    values, outputs = {}, {}
-    for tensor in model.inputs:
-        given = x[tensor.name] if isinstance(x, dict) else x
-        values[id(tensor)] = np.asarray(given, dtype=np.float64)
-    last = values[id(model.inputs[0])]
-    for layer in model.layers:
-        if type(layer).__name__ == "InputLayer":
-            continue
-        if isinstance(model, keras.Sequential):
-            last = outputs[layer.name] = run(layer, [last])
-            assert last.dtype == np.float64, layer.name
-            continue
-        (node,) = (n for n in layer._inbound_nodes if all(id(t) in values for t in n.input_tensors))
-        result = run(layer, [values[id(t)] for t in node.input_tensors])
-        assert result.dtype == np.float64, layer.name
-        values[id(node.outputs[0])] = outputs[layer.name] = result
-    return outputs
+    """{layer name: float64 output}. A nested model's layers are named 'nested/inner'; layers that are called several
+    times are left out, as is everything in a nested model that is."""
+    if isinstance(model, keras.Sequential):
+        outputs, last = {}, np.asarray(x, dtype=np.float64)
+        for layer in model.layers:
+            if type(layer).__name__ != "InputLayer":
+                last = outputs[layer.name] = run(layer, [last])
+                assert last.dtype == np.float64, layer.name
+        return outputs
+    given = [x[t.name] if isinstance(x, dict) else x for t in model.inputs]
+    return _functional(model, given)[1]
+
+
+def _functional(model, given):
+    """(values of the model's outputs, {layer name: output}) of a Functional model."""
+    values = {id(t): np.asarray(v, dtype=np.float64) for t, v in zip(model.inputs, given)}
+    outputs, calls = {}, {}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            layer = node.operation
+            if type(layer).__name__ == "InputLayer":
+                continue
+            inputs = [values[id(t)] for t in node.input_tensors]
+            if isinstance(layer, keras.Model):
+                results, inner = _functional(layer, inputs)
+                inner = {f"{layer.name}/{name}": value for name, value in inner.items()}
+            else:
+                results = [run(layer, inputs)]
+                assert results[0].dtype == np.float64, layer.name
+                inner = {layer.name: results[0]}
+            values |= {id(t): v for t, v in zip(node.outputs, results)}
+            calls[layer.name] = calls.get(layer.name, 0) + 1
+            outputs |= inner if calls[layer.name] == 1 else {}
+            if calls[layer.name] > 1:
+                outputs = {name: value for name, value in outputs.items() if name not in inner}
+    return [values[id(t)] for t in model.outputs], outputs
 
 
 def run(layer, inputs):
-    name = type(layer).__name__
-    return RUN[name](layer, inputs[0] if len(inputs) == 1 else inputs)
+    function = RUN[type(layer).__name__]
+    if getattr(layer, "data_format", None) == "channels_first" and inputs[0].ndim == 4:
+        return np.moveaxis(function(layer, np.moveaxis(inputs[0], 1, -1)), -1, 1)
+    return function(layer, inputs[0] if len(inputs) == 1 else inputs)
 
 
 def constant(quantizer, variable):
@@ -43,6 +63,10 @@ def constant(quantizer, variable):
     if quantizer is None:
         return raw.astype(np.float64)
     quantized = np.asarray(quantizer(tf.constant(raw)), dtype=np.float64)
+    if type(quantizer).__name__ == "quantized_ulaw":
+        exact = ACTIVATIONS["quantized_ulaw"](quantizer, raw.astype(np.float64))
+        np.testing.assert_allclose(exact, quantized, atol=1e-6)
+        return exact
     if type(quantizer).__module__.startswith("qsim."):
         return quantized
     alpha = getattr(quantizer, "alpha", None)
@@ -152,8 +176,9 @@ def quantized_hswish(q, x):
 
 def power(q, a):
     limited = a if q.max_value is None else np.minimum(a, q.max_value)
-    exponent = np.rint(np.log2(np.maximum(limited, 1e-7)))
-    return 2.0 ** np.where(a < np.float32(1e-7), q._min_exp, np.clip(exponent, q._min_exp, q._max_exp))
+    factor = 2 if q.quadratic_approximation else 1
+    exponent = np.rint(np.log2(np.maximum(limited, 1e-7)) / factor)
+    return 2.0 ** np.where(a < np.float32(1e-7), q._min_exp, factor * np.clip(exponent, q._min_exp, q._max_exp))
 
 
 def quantized_po2(q, x):

@@ -37,7 +37,7 @@ from qsim.importers.keras.lower_value import (
 from qsim.ir import Quantization
 from qsim.ir.ops import Lookup, Requantize, Threshold
 from qsim.numerics import Array, IntArray, Rounding
-from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, staircase
+from qsim.quantizers.rules import Function, Jump, Leaky, Rule, Steps, Uniform, rounded, staircase
 
 MOST_PREFERRED_THRESHOLDS = 7
 """Codes of up to three bits are reached by comparing with thresholds wherever a multiplier would be needed."""
@@ -170,7 +170,11 @@ def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, un
     x_low, x_high = b.tensor(value.tensor).range
     unit = int(np.gcd.reduce([abs(rise) for _, steps in lanes for _, rise in steps] or [1]))
     count = max(sum(abs(rise) for _, rise in steps) // unit for _, steps in lanes)
-    if min(count, x_high - x_low + 1) * len(lanes) > MOST_TABLE_ENTRIES:
+    entries = min(count, x_high - x_low + 1) * len(lanes)
+    jumping = max(len(steps) for _, steps in lanes)
+    if 2 * (jumping * len(lanes) + len(rule.jumps) + 1) < entries:
+        return _numbered_steps(b, value, rule, layer, name, (least, greatest))
+    if entries > MOST_TABLE_ENTRIES:
         raise UnsupportedError(
             f"the activation needs {count} thresholds per channel",
             layer=layer,
@@ -189,6 +193,27 @@ def _steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, un
     else:
         op, fields = Lookup, {"table": IntArray(_table(lanes, x_low, x_high)), "table_low": x_low}
     tensor = b.add(op, [value.tensor], name, layer=layer, quantization=quantized, **fields, **real)
+    return _result(value, tensor, layer, rule.scale)
+
+
+def _numbered_steps(
+    b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, limits: tuple[int, int]
+) -> Value:
+    """A staircase of unequal rises: the number of jumps reached, by thresholds, then a table of the codes. Otherwise a
+    rise of many codes would take as many thresholds."""
+    number = Steps(0, tuple(Jump(j.at, j.inclusive, 1) for j in rule.jumps), (Fraction(1),))
+    reached = _steps(b, value, number, layer, f"{name}.level")
+    low, high = b.tensor(reached.tensor).range
+    codes = np.cumsum([rule.base, *(j.rise for j in rule.jumps)]).clip(*limits)
+    tensor = b.add(
+        Lookup,
+        [reached.tensor],
+        name,
+        layer=layer,
+        quantization=_rule_quantization(value, rule.scale, layer),
+        table=IntArray(codes[None, low : high + 1]),
+        table_low=low,
+    )
     return _result(value, tensor, layer, rule.scale)
 
 
