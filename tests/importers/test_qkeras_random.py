@@ -42,7 +42,7 @@ QUANTIZERS = (
     *("stochastic_binary", "stochastic_ternary", "smooth_sigmoid", "hard_sigmoid", "binary_sigmoid", "smooth_tanh"),
     *("hard_tanh", "binary_tanh"),
 )
-"""Issue 3's layers and quantizers; QOctaveConv2D and QMobileNetSeparableConv2D are functions that make several layers."""
+"""Issue 3's layers and quantizers; QOctaveConv2D and QMobileNetSeparableConv2D are functions that make several."""
 
 
 @pytest.mark.parametrize("seed", range(QUICK))
