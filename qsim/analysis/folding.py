@@ -1,4 +1,4 @@
-"""How many multipliers each layer gets: what is possible, what a request gives, and a default under a budget."""
+"""How many products each layer forms per cycle: what is possible, what a request gives, a default under a budget."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qsim.analysis.weights import encoding
 from qsim.errors import UsageError
 from qsim.ir import Graph
 from qsim.ir import ops as o
 
 DEFAULT_MULTIPLIERS = 32
 """The whole design's multipliers where nothing is asked for: a third of the 90 DSP slices of a small Artix-7."""
+
+PRODUCTS_PER_MULTIPLIER = 8
+"""Products by binary, ternary or power-of-two weights that a budget counts as one multiplier: they take a few lookup
+tables each, of which the same device has 230 for every DSP slice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,7 @@ class Folding:
 
     word: channels that are read per cycle. lanes: output channels that are computed side by side.
     shared: whether each lane sums over the whole word (else lane l takes channel l // (lanes / word): depthwise).
+    multiplies: whether a product takes a multiplier; weights of few values are added, subtracted, shifted or counted.
     groups, tiles: what remains to be done one after the other. walk: cycles per window and tile.
     pixels: windows per frame. reads, writes: elements that come in and go out per frame, one per cycle.
     """
@@ -27,6 +33,7 @@ class Folding:
     word: int
     lanes: int
     shared: bool
+    multiplies: bool = True
     groups: int
     tiles: int
     walk: int
@@ -35,8 +42,18 @@ class Folding:
     writes: int
 
     @property
-    def multipliers(self) -> int:
+    def products(self) -> int:
+        """Products per cycle."""
         return self.word * self.lanes if self.shared else self.lanes
+
+    @property
+    def multipliers(self) -> int:
+        return self.products if self.multiplies else 0
+
+    @property
+    def cost(self) -> int:
+        """What a budget of ``PRODUCTS_PER_MULTIPLIER`` a multiplier pays for the unit."""
+        return self.products * (PRODUCTS_PER_MULTIPLIER if self.multiplies else 1)
 
     @property
     def cycles(self) -> int:
@@ -55,7 +72,7 @@ def is_multiplying(op: o.Op) -> bool:
 
 
 def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[Folding]:
-    """Every possible unit for ``op``, by rising number of multipliers; among equals those with more lanes first."""
+    """Every possible unit for ``op``, by rising number of products per cycle; among equals more lanes first."""
     match op:
         case o.Dense():
             kernel, groups, group_in, outputs = 1, 1, op.weights.shape[0], op.weights.shape[1]
@@ -68,6 +85,7 @@ def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
         case _:
             raise ValueError(f"{type(op).__name__} has no multiply-accumulate unit")
     group_out = outputs // groups
+    multiplies = encoding(op).multiplies
     reads = math.prod(in_shape)
     if isinstance(op, o.ConvTranspose2D):  # its unit reads the frame with the stride's gaps filled in
         reads = ((in_shape[0] - 1) * op.strides[0] + 1) * ((in_shape[1] - 1) * op.strides[1] + 1) * in_shape[2]
@@ -77,6 +95,7 @@ def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
             word=word,
             lanes=lanes,
             shared=True,
+            multiplies=multiplies,
             groups=groups,
             tiles=group_out // lanes,
             walk=kernel * (group_in // word),
@@ -91,6 +110,7 @@ def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
                 word=word,
                 lanes=word * group_out,
                 shared=False,
+                multiplies=multiplies,
                 groups=groups // word,
                 tiles=1,
                 walk=kernel,
@@ -99,7 +119,7 @@ def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
             for word in _divisors(groups)
             if word > 1
         ]
-    return sorted(found, key=lambda f: (f.multipliers, f.cycles, -f.lanes))
+    return sorted(found, key=lambda f: (f.products, f.cycles, -f.lanes))
 
 
 def _divisors(n: int) -> list[int]:
@@ -109,9 +129,10 @@ def _divisors(n: int) -> list[int]:
 def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
     """Output tensor of each multiplying op -> its folding.
 
-    request: None (a budget of DEFAULT_MULTIPLIERS), an integer (the budget of the whole design, at least one
-    multiplier per op), or a mapping {layer: multipliers} (those layers get the fastest unit with at most so many
-    multipliers, the others the default budget's). Raises UsageError for anything else and for unknown layers.
+    request: None (a budget of DEFAULT_MULTIPLIERS), an integer (the budget of the whole design in multipliers, at
+    least one product per op and cycle), or a mapping {layer: products} (those layers get the fastest unit with at most
+    so many products per cycle, the others the default budget's). Where weights of few values need no multipliers, a
+    budget counts PRODUCTS_PER_MULTIPLIER products as one. Raises UsageError for anything else and for unknown layers.
 
     Under a budget the slowest unit is widened, step by step, while the budget lasts and it is slower than the
     slowest stream, which carries one element per cycle.
@@ -138,8 +159,8 @@ def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
     free: list[str] = []
     for op in ops:
         if op.layer in wanted:
-            fitting = [f for f in every[op.output] if f.multipliers <= wanted[op.layer]]
-            chosen[op.output] = min(fitting, key=lambda f: (f.cycles, f.multipliers, -f.lanes))
+            fitting = [f for f in every[op.output] if f.products <= wanted[op.layer]]
+            chosen[op.output] = min(fitting, key=lambda f: (f.cycles, f.products, -f.lanes))
         else:
             free.append(op.output)
     floor = max([1, *(t.size for t in graph.tensors.values()), *(max(f.reads, f.writes) for f in chosen.values())])
@@ -148,9 +169,9 @@ def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
         here = chosen[slowest]
         if here.cycles <= floor:
             break
-        spare = budget - sum(chosen[name].multipliers for name in free)
-        wider = [f for f in every[slowest] if f.cycles < here.cycles and f.multipliers - here.multipliers <= spare]
+        spare = budget * PRODUCTS_PER_MULTIPLIER - sum(chosen[name].cost for name in free)
+        wider = [f for f in every[slowest] if f.cycles < here.cycles and f.cost - here.cost <= spare]
         if not wider:
             break
-        chosen[slowest] = min(wider, key=lambda f: (f.multipliers, f.cycles, -f.lanes))
+        chosen[slowest] = min(wider, key=lambda f: (f.products, f.cycles, -f.lanes))
     return chosen

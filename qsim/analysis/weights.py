@@ -4,7 +4,7 @@ weights are stored. The emitters choose their kernels by this, ``qsim inspect`` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def two_codes(graph: Graph, name: str) -> tuple[int, int] | None:
     choose codes, by their inputs.
     """
     found = _few_codes(graph, name)
-    return cast(tuple[int, int], found) if found is not None and len(found) == 2 else None
+    return (found[0], found[1]) if found is not None and len(found) == 2 else None
 
 
 def _few_codes(graph: Graph, name: str) -> tuple[int, ...] | None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from qsim.analysis import streaming as s
+from qsim.analysis.products import products
+from qsim.analysis.weights import WeightEncoding
 from qsim.emit.rtl_rescale import requantize
 from qsim.emit.rtl_softmax import MAX_ROW, exponentials
 from qsim.emit.rtl_text import Memory, flag, number, pack, signed_width, string, wide
@@ -92,7 +94,8 @@ def _window(kernel: s.Window, ctx: Context) -> Instance:
     weights = op.weights.values.reshape((1, 1, *op.weights.shape)) if isinstance(op, o.Dense) else op.weights.values
     if isinstance(op, o.ConvTranspose2D):
         weights = weights[::-1, ::-1]
-    w_width = signed_width(op.weights.low, op.weights.high)
+    made = products(ctx.graph, op, f)
+    stored = made.encoding
     bias = op.bias.values if op.bias is not None else np.zeros(weights.shape[3], dtype=np.int64)
     parameters = [
         *io,
@@ -106,22 +109,33 @@ def _window(kernel: s.Window, ctx: Context) -> Instance:
         ("TILES", number(f.tiles)),
         ("ZERO", number(op.input_zero_point)),
         ("SHIFT", number(op.product_shift)),
-        ("W_WIDTH", number(w_width)),
+        ("W_WIDTH", number(stored.bits)),
     ]
+    if made.arithmetic != "multiply":
+        parameters += [
+            ("KIND", string(made.arithmetic.upper())),
+            ("X_WIDTH", number(made.x_width)),
+            ("X_SIGNED", flag(made.x_signed)),
+            ("SCALE", wide(64, made.scale)),
+        ]
+    if made.arithmetic == "xnor":
+        parameters.append(("HIGH", wide(128, made.high, True)))
+    if made.arithmetic == "shift":
+        parameters += [("EXPONENT", number(stored.exponent)), ("ZEROS", flag(stored.zeros))]
     return Instance(
         module="qsim_mac",
         parameters=tuple(parameters),
         memories=(
             (
                 "WEIGHTS",
-                Memory(w_width * f.lanes * (f.word if f.shared else 1), _weight_words(weights, kernel, w_width)),
+                Memory(stored.bits * f.products, _weight_words(weights, kernel, stored)),
             ),
             ("BIAS", Memory(y.width * f.lanes, [pack(row, y.width) for row in bias.reshape(-1, f.lanes)])),
         ),
     )
 
 
-def _weight_words(weights: np.ndarray[Any, Any], kernel: s.Window, width: int) -> list[int]:
+def _weight_words(weights: np.ndarray[Any, Any], kernel: s.Window, stored: WeightEncoding) -> list[int]:
     """One word per step of an output pixel, in the order of the walk: group, tile, kernel row and column, channel
     word; within a word lane by lane, within a lane the word's elements, the first one lowest."""
     f = kernel.folding
@@ -132,7 +146,7 @@ def _weight_words(weights: np.ndarray[Any, Any], kernel: s.Window, width: int) -
         rows = shaped.transpose(4, 5, 0, 1, 2, 6, 3).reshape(-1, f.lanes * f.word)
     else:
         rows = weights.reshape(kh, kw, outputs // f.lanes, f.lanes).transpose(2, 0, 1, 3).reshape(-1, f.lanes)
-    return [pack(row, width) for row in rows]
+    return [pack(row, stored.bits) for row in stored.codes(rows)]
 
 
 def _reduction(kernel: s.Reduction, ctx: Context) -> Instance:

@@ -42,7 +42,10 @@ module qsim_serialize #(
   if (LANES == 1) begin : g_one
     assign out_data = vector;
   end else begin : g_many
-    assign out_data = vector[32'(lane_q)*WIDTH+:WIDTH];
+    always_comb begin
+      out_data = vector[WIDTH-1:0];
+      for (int l = 1; l < LANES; l++) if (lane_q == IDX'(l)) out_data = vector[l*WIDTH+:WIDTH];
+    end
   end
 
   always_comb begin

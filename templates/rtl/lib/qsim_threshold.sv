@@ -97,7 +97,11 @@ module qsim_threshold #(
   logic unused;
   assign code = codes_rom[channel[LEVELS]];
   assign out_valid = valid[LEVELS];
-  assign out_data = code[OUT_WIDTH-1:0] + code[2*OUT_WIDTH-1:OUT_WIDTH] * OUT_WIDTH'(count[LEVELS]);
+  // base + step * count: a shifted step for each bit of the count.
+  always_comb begin
+    out_data = code[OUT_WIDTH-1:0];
+    for (int l = 0; l < LEVELS; l++) if (count[LEVELS][l]) out_data = out_data + (code[2*OUT_WIDTH-1:OUT_WIDTH] << l);
+  end
   assign unused = &{1'b0, x[LEVELS]};
 endmodule
 

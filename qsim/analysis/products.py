@@ -1,0 +1,119 @@
+"""How the streaming design forms the products of each layer with constant weights, and what its weights take in memory.
+
+The rule, with the figures behind it, stands in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qsim.analysis.folding import Folding, choose, is_multiplying
+from qsim.analysis.weights import Linear, WeightEncoding, encoding, sign_magnitude
+from qsim.ir import Graph
+from qsim.ir import ops as o
+
+Arithmetic = Literal["multiply", "add", "shift", "planes", "xnor"]
+
+MAX_PLANES, MIN_WORD, MIN_LANES = 2, 4, 2
+"""Bit planes are counted where inputs have at most so many bits, and a unit at least so many inputs per lane and lanes
+that share the sum of the inputs; else adding and subtracting takes less logic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Products:
+    """The products of one operation.
+
+    arithmetic: xnor (bits compared and counted), planes (bit planes of the inputs masked and counted), add (added or
+    subtracted), shift (shifted, then added or subtracted) or multiply. x_width, x_signed: the least bits of every input
+    code minus its zero point, and of 0 (xnor: the one bit). high: xnor: the code that the bit 1 stands for. scale: the
+    factor of the sum. weights: their number. bits: of the weight memory, padding included.
+    """
+
+    layer: str
+    tensor: str
+    encoding: WeightEncoding
+    arithmetic: Arithmetic
+    x_width: int
+    x_signed: bool
+    high: int
+    scale: int
+    weights: int
+    bits: int
+
+    @property
+    def text(self) -> str:
+        """The arithmetic in words."""
+        return _TEXT[self.arithmetic]
+
+
+_TEXT: dict[Arithmetic, str] = {
+    "multiply": "multiplied",
+    "add": "added or subtracted",
+    "shift": "shifted, added or subtracted",
+    "planes": "bit planes counted",
+    "xnor": "compared and counted",
+}
+
+
+def products(graph: Graph, op: Linear, folding: Folding) -> Products:
+    """The products of ``op`` in a unit of ``folding``.
+
+    Binary weights: xnor where every input is +a or -a about its zero point and no gaps are filled in; else planes within
+    MAX_PLANES, MIN_WORD and MIN_LANES; else add. Ternary weights: add. Powers of two: shift.
+    """
+    found = encoding(op)
+    low, high = (end - op.input_zero_point for end in graph[op.inputs[0]].range)
+    low, high = min(low, 0), max(high, 0)
+    signed = low < 0
+    width = max(1, high.bit_length(), (-low - 1).bit_length() if signed else 0) + signed
+    arithmetic: Arithmetic = "multiply"
+    scale = found.scale
+    magnitude = None
+    if found.kind == "binary" and not _has_gaps(op):
+        magnitude = sign_magnitude(graph, op)
+    if magnitude is not None:
+        arithmetic, width, signed, scale = "xnor", 1, False, scale * magnitude
+    elif found.kind == "binary" and width <= MAX_PLANES and _counts(folding):
+        arithmetic = "planes"
+    elif not found.multiplies:
+        arithmetic = "shift" if found.kind == "power_of_two" else "add"
+        width, signed = width + (not signed), True
+    return Products(
+        layer=op.layer,
+        tensor=op.output,
+        encoding=found,
+        arithmetic=arithmetic,
+        x_width=width,
+        x_signed=signed,
+        high=0 if magnitude is None else op.input_zero_point + magnitude,
+        scale=scale,
+        weights=op.weights.size,
+        bits=op.weights.size * found.bits,
+    )
+
+
+def _counts(folding: Folding) -> bool:
+    return folding.shared and folding.word >= MIN_WORD and folding.lanes >= MIN_LANES
+
+
+def _has_gaps(op: Linear) -> bool:
+    """Whether zero points stand between the inputs of a window."""
+    return isinstance(op, o.ConvTranspose2D) and op.strides != (1, 1)
+
+
+def layer_products(graph: Graph, foldings: Mapping[str, Folding] | None = None) -> tuple[Products, ...]:
+    """The products of every operation with constant weights, in order.
+
+    foldings: output tensor -> unit, as ``qsim.analysis.folding.choose`` gives them (default: its default). A word of
+    the weight memory is what a unit reads in one cycle, so that words have no unused bits; the memory's depth is the
+    number of words.
+    """
+    chosen = choose(graph) if foldings is None else foldings
+    ops = [op for op in graph.ops if isinstance(op, Linear)]
+    assert all(is_multiplying(op) for op in ops)
+    return tuple(products(graph, op, chosen[op.output]) for op in ops)
+
+
+__all__ = ["MAX_PLANES", "Arithmetic", "Products", "layer_products", "products"]
