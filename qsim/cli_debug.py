@@ -351,14 +351,14 @@ def explain(
     try:
         graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
     except QsimError:
-        added = wrapper_variables(model)  # what can be said of a wrapped model whose graph is not to be had
+        added = wrapper_variables(model, weights)  # what can be said of a wrapped model whose graph is not to be had
         if added:
             view.paragraph(summary(added))
             debug_view.show_description(variables_of("Wrapped layers of the source model", added), terms)
         raise
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
     layers = [layer] if layer else None
-    for found in describe(graph, inputs, layers, source=model):
+    for found in describe(graph, inputs, layers, source=model, weights=weights):
         debug_view.show_description(found, terms)
     return 0
 

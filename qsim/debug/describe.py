@@ -6,7 +6,7 @@ Generic over graphs: it reads operations and tensors, whatever source they came 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from qsim.debug.describe_ops import ROUNDINGS, code_unit, integer_lines, number, real_lines, short, zero_text
 from qsim.debug.dissect import Step, dissect
-from qsim.debug.wrapper import Variable, wrapper_variables
+from qsim.debug.wrapper import Variable, owners, read_wrapped, wrapper_variables
+from qsim.debug.wrapper_measure import live_source, measure
 from qsim.errors import UsageError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
@@ -51,32 +52,48 @@ class Description:
 
 
 def describe(
-    graph: Graph, inputs: Mapping[str, Array], layers: Sequence[str] | None = None, source: Any = None
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    layers: Sequence[str] | None = None,
+    source: Any = None,
+    weights: Any = None,
 ) -> tuple[Description, ...]:
     """The introduction and every layer of ``layers`` (default all), in graph order.
 
-    inputs: input codes, (N, *shape) by tensor name; the worked element is taken from them. source: the model's file or
-    the Keras model itself, for the variables that a quantization wrapper added. Raises UsageError for an unknown layer.
+    inputs: input codes, (N, *shape) by tensor name; the worked element is taken from them. source, weights: the model's
+    file or the Keras model itself, for the variables that a quantization wrapper added and, where tf_keras is
+    installed, for how far the Keras model lies from the graph. Raises UsageError for an unknown layer.
     """
     known = graph.layers()
-    layers = [_find(known, name) for name in layers or ()]
+    model = read_wrapped(source, weights)
+    added = wrapper_variables(model) if model is not None else {}
+    owner = owners(model, known) if model is not None and added else {}
+    owner = {name: layer for name, layer in owner.items() if name not in graph.tensors or name in known}
+    layers = [_find(known, name, owner) for name in layers or ()]
     trace = Simulator(graph).trace_codes(inputs)
-    added = wrapper_variables(source)
     found = [_introduction(graph, added)]
-    used = dict.fromkeys(entry.tensor for entry in graph.inputs)
+    live = live_source(source, weights) if added else ""
+    wanted = layers or known
+    apart = measure(graph, trace, wanted, live) if added and not isinstance(live, str) else {}
     for layer in known:
-        own = next((n for n in (layer, f"quant_{layer}") if n in added), None)
-        used |= {own: None} if own else {}
-        if not layers or layer in layers:
-            found.append(_layer(graph, trace, layer, added[own] if own else ()))
-    fused = {name: group for name, group in added.items() if name not in used}
-    if fused and not layers:
-        found.append(variables_of("Wrapped layers that became part of another layer above", fused))
+        own = [name for name in added if owner.get(name) == layer]
+        if layer in wanted:
+            variables = {name: added[name] for name in own}
+            differs = str(apart[layer]) if layer in apart else live if isinstance(live, str) else ""
+            found.append(_layer(graph, trace, layer, variables, layer in added, differs))
+    used = {*owner, *(entry.tensor for entry in graph.inputs)}
+    rest = {name: group for name, group in added.items() if name not in used}
+    if rest and not layers:
+        found.append(variables_of("Wrapped layers that are no part of the integer graph", rest))
     return tuple(found)
 
 
-def _find(known: Sequence[str], name: str) -> str:
-    """The layer that ``name`` means: its name, its short name, or the only one that contains it."""
+def _find(known: Sequence[str], name: str, owner: Mapping[str, str]) -> str:
+    """The layer that ``name`` means: its name, its short name, that of a wrapped layer that became part of it, or the
+    only one that contains it. owner: wrapped layer -> graph layer."""
+    for wrapped in (name, f"quant_{name}"):
+        if name not in known and wrapped in owner:
+            return owner[wrapped]
     for means in (lambda layer: layer == name, lambda layer: short(layer) == name, lambda layer: name in layer):
         found = [layer for layer in known if means(layer)]
         if len(found) == 1:
@@ -87,7 +104,7 @@ def _find(known: Sequence[str], name: str) -> str:
 
 def variables_of(title: str, added: Mapping[str, Sequence[Variable]]) -> Description:
     """Wrapped layers of the source that are no layers of the integer graph (fused, or the graph is not at hand)."""
-    return Description(layer="", title=title, parts=(), variables=tuple(v for group in added.values() for v in group))
+    return Description(layer="", title=title, parts=(), variables=_named(added))
 
 
 def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Description:
@@ -109,7 +126,7 @@ def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Desc
         layer="",
         title=f"Model {graph.name}, numeric profile {graph.profile}",
         parts=tuple(parts),
-        variables=tuple(v for entry in graph.inputs for v in added.get(entry.tensor, ())),
+        variables=_named({e.tensor: added[e.tensor] for e in graph.inputs if e.tensor in added}),
     )
 
 
@@ -126,7 +143,16 @@ def summary(added: Mapping[str, Sequence[Variable]]) -> str:
     )
 
 
-def _layer(graph: Graph, trace: Mapping[str, Array], layer: str, added: Sequence[Variable]) -> Description:
+def _layer(
+    graph: Graph,
+    trace: Mapping[str, Array],
+    layer: str,
+    added: Mapping[str, Sequence[Variable]],
+    result: bool,
+    measured: str,
+) -> Description:
+    """added: the wrapped layers that this one is made of, with their variables. result: whether a Keras layer gives
+    this layer's output. measured: a sentence on how far the two lie apart, may be empty."""
     ops = [op for op in graph.ops if op.layer == layer]
     made = {op.output for op in ops}
     read = list(dict.fromkeys(n for op in ops for n in op.inputs if n not in made))
@@ -142,31 +168,61 @@ def _layer(graph: Graph, trace: Mapping[str, Array], layer: str, added: Sequence
         Part(title="In real numbers", lines=tuple(line for op in ops for line in real_lines(graph, op))),
         Part(title="In integers", lines=tuple(line for op in ops for line in integer_lines(graph, op))),
     ]
-    if any(v.name.endswith("optimizer_step") for v in added) and _unquantized_kernel(ops, added):
-        parts.append(
-            Part(
-                title="Where the Keras graph differs",
-                lines=(
-                    "The wrapper keeps no range of this layer's kernel: the training graph computes with the kernel's "
-                    "real values, and only the conversion rounds it to integers. The Keras model and the integer graph "
-                    "therefore differ here by the rounding of the weights, which is no defect; qsim diff MODEL "
-                    "--against keras measures by how much.",
-                ),
-            )
-        )
+    if added or (result and measured):
+        lines = _reasons(ops, added)
+        lines += [measured] if measured and result else []
+        if not result:
+            lines.append("The Keras layer shows only what follows its activation: the next layer's figures include it.")
+        parts.append(Part(title="Where the Keras graph differs", lines=tuple(lines)))
     sample, index = _example(ops[-1], trace[output.name], output)
     steps = tuple(s for s in dissect(graph, trace, output.name, sample, index) if s.layer == layer)
     parts += _conclusion(graph, steps)
-    return Description(layer=layer, title=title, parts=tuple(parts), variables=tuple(added), sample=sample, steps=steps)
+    return Description(
+        layer=layer, title=title, parts=tuple(parts), variables=_named(added), sample=sample, steps=steps
+    )
+
+
+def _named(added: Mapping[str, Sequence[Variable]]) -> tuple[Variable, ...]:
+    """The variables of several wrapped layers, each with its layer's name."""
+    return tuple(replace(v, name=f"{name}/{v.name}") for name, group in added.items() for v in group)
 
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _unquantized_kernel(ops: Sequence[o.Op], added: Sequence[Variable]) -> bool:
-    linear = any(isinstance(op, o.Conv2D | o.ConvTranspose2D | o.Dense) for op in ops)
-    return linear and not any("kernel_m" in v.name for v in added)
+_UNQUANTIZED_KERNEL = (
+    "The wrapper keeps no range of this layer's kernel: the training graph computes with the kernel's real values, and "
+    "only the conversion rounds it to integers. The Keras model and the integer graph therefore differ here by the "
+    "rounding of the weights, which is no defect."
+)
+_QUANTIZED_KERNEL = (
+    "The wrapper rounds this layer's kernel to the very values that the integer codes stand for. What is left: the "
+    "bias and the factor that brings the sum to the output's scale are rounded to integers only here, and Keras adds "
+    "in float32, so that a sum which lies near the middle between two codes may go to either side."
+)
+
+
+_MOVES = {o.MaxPool2D, o.Reshape, o.Transpose, o.Pad, o.Slice, o.Gather}
+
+
+def _reasons(ops: Sequence[o.Op], added: Mapping[str, Sequence[Variable]]) -> list[str]:
+    """Why the fake-quantized Keras layer and the integer one may legitimately give other codes."""
+    names = [v.name for group in added.values() for v in group]
+    kinds = {type(op) for op in ops}
+    if kinds & {o.Conv2D, o.ConvTranspose2D, o.Dense}:
+        return [_QUANTIZED_KERNEL if any("kernel_min" in name for name in names) else _UNQUANTIZED_KERNEL]
+    if kinds <= _MOVES:
+        return ["This layer only picks or moves codes; it adds no difference of its own."]
+    if kinds & {o.Lookup, o.Softmax}:
+        return [
+            "Keras computes this function in float32 and leaves its result unrounded; here it is a code. The figures "
+            "compare with the code nearest to Keras' number."
+        ]
+    return [
+        "Keras computes this in float32 and rounds once, to the range that the wrapper trained; here it is integer "
+        "arithmetic with roundings of its own."
+    ]
 
 
 def _meaning(role: str, tensor: Tensor) -> str:

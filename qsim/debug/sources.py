@@ -15,6 +15,7 @@ from qsim.debug.observations import read_dump
 from qsim.debug.wrapper import wrapper_variables
 from qsim.emit import TARGETS, emit
 from qsim.errors import ToolMissingError, UsageError
+from qsim.importers.keras.reader_live import live_tfmot
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator
@@ -92,8 +93,8 @@ def live_keras(path: str | Path, weights: str | Path | None = None) -> Any:
 
     Raises ToolMissingError without TensorFlow or qkeras, UsageError where Keras refuses the file.
     """
-    if wrapper_variables(path):
-        return _live_tfmot(path)
+    if wrapper_variables(path, weights):
+        return live_tfmot(path, weights)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages are not ours
     try:
         import keras
@@ -134,21 +135,6 @@ def _keras(graph: Graph, inputs: Mapping[str, Array], model: Any) -> dict[str, A
 def _keras_package(model: Any) -> str:
     """keras, or tf_keras for the legacy models that tfmot wraps."""
     return "tf_keras" if any(kind.__module__.startswith("tf_keras.") for kind in type(model).__mro__) else "keras"
-
-
-def _live_tfmot(path: str | Path) -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-    except ImportError as error:
-        raise ToolMissingError('running a tfmot model needs it: pip install "qsim[tfmot]"') from error
-    try:
-        with tfmot.quantization.keras.quantize_scope():
-            return tf_keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever a layer's constructor raises
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"Keras does not load {Path(path).name}: {reason}") from error
 
 
 def _tflite(graph: Graph, inputs: Mapping[str, Array], engine: str, path: str | Path) -> dict[str, Array]:

@@ -7,20 +7,16 @@ and default_8bit_quantize_configs.py. Files are read directly, no TensorFlow is 
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import re
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from qsim.numerics import Array
+from qsim.errors import QsimError
+from qsim.importers.keras.model import KerasModel
+from qsim.importers.keras.reader import from_memory, read
 
 WRAPPERS = ("QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer")
 
@@ -57,132 +53,63 @@ class Variable:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-def wrapper_variables(source: Any) -> dict[str, tuple[Variable, ...]]:
+def read_wrapped(source: Any, weights: Any = None) -> KerasModel | None:
+    """The model of a source as its reader gives it; None for what is no Keras model, or cannot be read.
+
+    source: a Keras model in memory, or anything that ``qsim.importers.keras.reader.read`` reads, with its ``weights``.
+    """
+    try:
+        if hasattr(source, "layers") and hasattr(source, "get_config"):
+            return from_memory(source)
+        if isinstance(source, str | os.PathLike) and not os.fspath(source).lower().endswith(".tflite"):
+            return read(source, weights)
+    except QsimError:
+        return None  # the importer says what is wrong with it
+    return None
+
+
+def wrapper_variables(source: Any, weights: Any = None) -> dict[str, tuple[Variable, ...]]:
     """Wrapped layer's name -> its added variables, in the model's order; empty for a source without wrappers.
 
-    source: a Keras model in memory, or a file that tf_keras saved (``.h5``, ``.keras``); anything else has none.
+    source, weights: see ``read_wrapped``, or what it gave.
     """
-    if hasattr(source, "layers") and hasattr(source, "get_config"):
-        return _in_memory(source)
-    if not isinstance(source, str | os.PathLike):
+    model = source if isinstance(source, KerasModel) else read_wrapped(source, weights)
+    if model is None:
         return {}
-    path = Path(source)
-    try:
-        if path.suffix.lower() in (".h5", ".hdf5"):
-            return _from_h5(path)
-        if path.suffix.lower() == ".keras":
-            return _from_archive(path)
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
-        return {}  # the importer says what is wrong with a damaged file
-    return {}
-
-
-def _variable(name: str, shape: Sequence[int], total: int | None) -> Variable:
-    leaf = name.split(":")[0].split("/")[-1]
-    kernel = re.sub(r"^(depthwise_)?.*_(min|max)$", r"\1kernel_\2", leaf)
-    purpose = PURPOSES.get(leaf) or PURPOSES.get(kernel, "a range of the wrapper")
-    return Variable(name=name.split(":")[0], shape=tuple(int(n) for n in shape), purpose=purpose, total=total)
-
-
-def _is_added(name: str) -> bool:
-    leaf = name.split(":")[0].split("/")[-1]
-    return leaf == "optimizer_step" or leaf.endswith(("_min", "_max"))
-
-
-def _in_memory(model: Any) -> dict[str, tuple[Variable, ...]]:
-    wrapped = [layer for layer in model.layers if type(layer).__name__ in WRAPPERS]
-    total = int(model.count_params()) if wrapped else None
+    layers = {node.layer: node for node in model.nodes}
+    total = sum(array.size for node in layers.values() for array in node.weights.values())
     return {
-        layer.name: tuple(_variable(v.name, tuple(v.shape), total) for v in layer.weights if _is_added(v.name))
-        for layer in wrapped
+        name: tuple(
+            _variable(leaf, array.shape, total) for leaf, array in node.weights.items() if not leaf.startswith("layer/")
+        )
+        for name, node in layers.items()
+        if node.class_name in WRAPPERS
     }
 
 
-def _entries(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [entry for entry in config["config"]["layers"] if isinstance(entry, dict)]
+def owners(model: KerasModel, layers: Sequence[str]) -> dict[str, str]:
+    """Wrapped layer -> the graph layer that it became part of: the one of its name (a part of it before its activation
+    comes first), or the next one behind it."""
+    bases: dict[str, str] = {}
+    for layer in layers:
+        bases.setdefault(layer.removesuffix(".pre_activation").removesuffix(".range"), layer)
+    readers: dict[str, str] = {}
+    for node in model.nodes:
+        for name, _ in node.inputs:
+            readers.setdefault(name, node.name)
+    found = {}
+    for node in model.nodes:
+        at: str | None = node.name
+        while at is not None and at not in bases:
+            at = readers.get(at)
+        if at is not None and node.class_name in WRAPPERS:
+            found[node.name] = bases[at]
+    return found
 
 
-def _from_h5(path: Path) -> dict[str, tuple[Variable, ...]]:
-    with h5py.File(path, "r") as file:
-        text = file.attrs.get("model_config")
-        if text is None:
-            return {}
-        config = json.loads(text if isinstance(text, str) else bytes(text).decode())
-        names = [e["config"]["name"] for e in _entries(config) if e["class_name"] in WRAPPERS]
-        if not names:
-            return {}
-        weights = file["model_weights"]
-        total = sum(array.size for _, array in _datasets(weights))
-        found = {}
-        for name in names:
-            order = [n if isinstance(n, str) else bytes(n).decode() for n in weights[name].attrs["weight_names"]]
-            shapes = {n: weights[name][n].shape for n in order}
-            found[name] = tuple(_variable(n, shapes[n], total) for n in order if _is_added(n))
-        return found
+def _variable(name: str, shape: Sequence[int], total: int) -> Variable:
+    leaf = f"quantize_layer_{name}" if name in ("min", "max") else name
+    return Variable(name=name, shape=tuple(int(n) for n in shape), purpose=PURPOSES[leaf], total=total)
 
 
-def _datasets(group: Any) -> Iterator[tuple[str, Any]]:
-    listed: list[tuple[str, Any]] = []
-    group.visititems(lambda name, item: listed.append((name, item)) if isinstance(item, h5py.Dataset) else None)
-    return iter(listed)
-
-
-def _from_archive(path: Path) -> dict[str, tuple[Variable, ...]]:
-    """A .keras archive: its weights have numbers for names; the order is that of the wrapper's build."""
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-        entries = _entries(config)
-        if not any(e["class_name"] in WRAPPERS for e in entries):
-            return {}
-        store = h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r")
-    counts: dict[str, int] = {}
-    groups: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
-    total = 0
-    with store as file:
-        for entry in entries:
-            snake = re.sub(r"(?<!^)(?=[A-Z][a-z0-9])", "_", entry["class_name"]).lower()
-            number = counts.get(snake, 0)
-            counts[snake] = number + 1
-            base = f"layers/{snake}{f'_{number}' if number else ''}"
-            arrays = _numbered(file.get(f"{base}/vars"))
-            if entry["class_name"] not in WRAPPERS:
-                total += sum(a.size for a in arrays)
-                continue
-            name = entry["config"]["name"]
-            added = _added(entry, arrays)
-            groups[name] = [(f"{name}/{leaf}", shape) for leaf, shape in added]
-            own = arrays[: len(arrays) - len(added)] + _numbered(file.get(f"{base}/layer/vars"))
-            distinct: list[Array] = []
-            for array in own:
-                if not any(a.shape == array.shape and np.array_equal(a, array) for a in distinct):
-                    distinct.append(array)
-            total += sum(a.size for a in distinct) + sum(int(np.prod(s, dtype=np.int64)) for _, s in added)
-    return {name: tuple(_variable(n, shape, total) for n, shape in group) for name, group in groups.items()}
-
-
-def _numbered(group: Any) -> list[Array]:
-    return [] if group is None else [np.asarray(group[str(i)]) for i in range(len(group))]
-
-
-def _added(entry: Mapping[str, Any], arrays: Sequence[Array]) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the added variables among a wrapper's arrays: the step counter (the only integer) and what
-    the wrapper's build makes after it: kernel range, then the activation's, then the output's."""
-    if entry["class_name"] == "QuantizeLayer":
-        leaves = ["quantize_layer_min", "quantize_layer_max", "optimizer_step"]
-        return list(zip(leaves, (a.shape for a in arrays)))
-    step = next(i for i, a in enumerate(arrays) if a.dtype.kind == "i" and a.shape == ())
-    after = [a.shape for a in arrays[step + 1 :]]
-    settings = entry["config"]["quantize_config"]["config"]
-    leaves = []
-    ranges = len(after) // 2
-    if ranges and settings.get("quantize_output"):
-        leaves = ["output"]
-    elif ranges:
-        leaves = ["post_activation"]
-    kernel = "depthwise_kernel" if "Depthwise" in entry["config"]["layer"]["class_name"] else "kernel"
-    leaves = [kernel] * (ranges - len(leaves)) + leaves
-    names = [f"{leaf}_{end}" for leaf in leaves for end in ("min", "max")]
-    return [("optimizer_step", ()), *zip(names, after)]
-
-
-__all__ = ["PURPOSES", "WRAPPERS", "Variable", "wrapper_variables"]
+__all__ = ["PURPOSES", "WRAPPERS", "Variable", "owners", "read_wrapped", "wrapper_variables"]

@@ -15,6 +15,7 @@ import qsim
 from qsim.debug.describe import describe, summary
 from qsim.debug.describe_ops import number, short
 from qsim.debug.wrapper import PURPOSES, wrapper_variables
+from qsim.debug.wrapper_measure import measure
 from qsim.demo.flow import MODEL
 from qsim.errors import UsageError
 from qsim.ir import ops as o
@@ -104,7 +105,8 @@ def test_short_names() -> None:
 
 
 def wrapped_model():
-    """The 56 x 56 x 1 network of the brief: ReLUs are layers of their own."""
+    """The 56 x 56 x 1 network of the brief, before and after wrapping and a training step: ReLUs are layers of their
+    own."""
     keras = pytest.importorskip("tf_keras")
     tfmot = pytest.importorskip("tensorflow_model_optimization")
     layers = [keras.layers.Input((56, 56, 1))]
@@ -117,7 +119,11 @@ def wrapped_model():
         keras.layers.Dense(1),
     ]
     plain = keras.Sequential([*layers, keras.layers.Activation("sigmoid")])
-    return plain, tfmot.quantization.keras.quantize_model(plain)
+    model = tfmot.quantization.keras.quantize_model(plain)
+    model.compile("sgd", "binary_crossentropy")
+    x = np.random.default_rng(0).random((16, 56, 56, 1)).astype(np.float32)
+    model.fit(x, np.arange(16) % 2, epochs=1, verbose=0)
+    return plain, model
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +162,7 @@ def test_sources_without_wrappers_have_none(tmp_path: Path) -> None:
 
 
 def test_a_wrapped_model_is_explained_with_its_variables(wrapped, tmp_path: Path) -> None:
-    model = wrapped[1]
-    model.compile("sgd", "binary_crossentropy")
-    x = np.random.default_rng(0).random((16, 56, 56, 1)).astype(np.float32)
-    model.fit(x, np.arange(16) % 2, epochs=1, verbose=0)
-    model.save(tmp_path / "q.h5")
+    wrapped[1].save(tmp_path / "q.h5")
     graph = qsim.load(tmp_path / "q.h5")
     found = describe(graph, sample_codes(graph, 8, 0), source=tmp_path / "q.h5")
     listed = [v.name for d in found for v in d.variables]
@@ -171,3 +173,30 @@ def test_a_wrapped_model_is_explained_with_its_variables(wrapped, tmp_path: Path
     assert fused == linear[:-1], "the last dense keeps its kernel's range"
     op = next(op for op in graph.ops if isinstance(op, o.Requantize))
     assert f"multiplier m = {int(op.rescale.multiplier.values.reshape(-1)[0])}" in words[op.layer]
+    # How far Keras lies from the integers, in every layer that Keras has: pools only move codes.
+    assert [layer for layer, said in words.items() if layer and "Measured on 8 samples" not in said] == []
+    assert all("Measured on 8 samples: 0 of" in said for layer, said in words.items() if "max_pooling" in layer)
+    assert any(re.search(r"Measured on 8 samples: [1-9][\d,]* of", said) for said in words.values())
+
+
+def test_measured_differences_are_those_of_the_model(wrapped) -> None:
+    """Another model's numbers lie further off, where its weights are others and not before."""
+    import tensorflow_model_optimization
+    import tf_keras
+
+    model = wrapped[1]
+    graph = qsim.load(model)
+    trace = Simulator(graph).trace_codes(sample_codes(graph, 4, 0))
+    with tensorflow_model_optimization.quantization.keras.quantize_scope():
+        other = tf_keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    before = measure(graph, trace, graph.layers(), other)
+    assert before == measure(graph, trace, graph.layers(), model)
+    kernels = [w for w in other.weights if w.name.endswith("kernel:0")]
+    kernels[1].assign(kernels[1] * 1.5)
+    after = measure(graph, trace, graph.layers(), other)
+    convolutions = [op.layer for op in graph.ops if isinstance(op, o.Conv2D)]
+    assert after[convolutions[0]] == before[convolutions[0]]
+    assert after[convolutions[1]].alone[0] > 2 * before[convolutions[1]].alone[0]
+    assert after[convolutions[2]].alone == before[convolutions[2]].alone
+    assert after[convolutions[2]].carried[0] > before[convolutions[2]].carried[0]

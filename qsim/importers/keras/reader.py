@@ -1,7 +1,8 @@
 """Reading Keras models, from files without TensorFlow or from memory, into one structure (``model.KerasModel``).
 
 Files: Keras 3 archives (``.keras``, also unpacked folders and those that tf_keras writes), Keras 2 and 3 ``.h5``,
-architecture JSON with a weights file in either HDF5 layout. The kind is told by content, not by extension.
+architecture JSON with a weights file in either HDF5 layout. The kind is told by content, not by extension. Only a
+SavedModel folder needs TensorFlow, whose format it is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from qsim.importers.keras.model import KerasModel
 from qsim.importers.keras.reader_config import CONFIG_LIMIT, parse_json
 from qsim.importers.keras.reader_graph import flatten
 from qsim.importers.keras.reader_hdf5 import Group, damaged, open_hdf5, open_hdf5_file
+from qsim.importers.keras.reader_live import is_saved_model, live_tfmot
 from qsim.importers.keras.reader_spec import ModelSpec, parse_model
 from qsim.importers.keras.reader_weights import Weights, read_flat, read_tree
 
@@ -32,11 +34,16 @@ def read(path: PathLike, weights: PathLike | None = None) -> KerasModel:
     """The model in a file.
 
     path: an archive, a full-model HDF5 file, or an architecture JSON, which needs ``weights``: an HDF5 weights file, a
-    full-model HDF5 file or an archive. Raises UsageError for paths that do not exist and for weights that are missing
-    or too many, ModelError for files that are no model, damaged, or do not belong together, UnsupportedError for
-    subclassed models.
+    full-model HDF5 file or an archive. A folder may be an unpacked archive or a SavedModel, which needs TensorFlow.
+    Raises UsageError for paths that do not exist and for weights that are missing or too many, ModelError for files
+    that are no model, damaged, or do not belong together, UnsupportedError for subclassed models, ToolMissingError for
+    a SavedModel without TensorFlow.
     """
     source = Path(path)
+    if is_saved_model(source):
+        if weights is not None:
+            raise UsageError(f"{source} holds its weights itself; give no separate weights file.")
+        return from_memory(live_tfmot(source))
     kind = _kind(source)
     if kind == "json":
         if weights is None:

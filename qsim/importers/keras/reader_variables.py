@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from qsim.errors import ModelError
+from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.reader_config import as_dict, short_name
 
 Shape = tuple[int | None, ...]
@@ -290,9 +290,24 @@ def _tfmot_input(c: _Config) -> Store:
     return Store((low, high, _STEP))
 
 
+_DEFAULT_8_BIT = (
+    *("Default8BitQuantizeConfig", "Default8BitConvQuantizeConfig", "Default8BitConvTransposeQuantizeConfig"),
+    *("Default8BitActivationQuantizeConfig", "Default8BitOutputQuantizeConfig", "NoOpQuantizeConfig"),
+)
+
+
 def _tfmot_wrapper(c: _Config) -> Store:
     """QuantizeWrapperV2: the wrapped layer's variables, a step counter, and ranges as its quantize_config says."""
     quantize = as_dict(c.config.get("quantize_config"), f"quantize_config of layer {c.layer!r}")
+    kind = short_name(str(quantize.get("class_name")))
+    if kind not in _DEFAULT_8_BIT:
+        bits = as_dict(quantize.get("config") or {}, f"quantize_config of layer {c.layer!r}").get("num_bits_weight")
+        raise UnsupportedError(
+            f"quantize_config {kind!r}{f' with {bits}-bit weights' if bits else ''} is not of tfmot's default 8-bit "
+            "scheme, the only one that the TensorFlow Lite converter brings to integers",
+            layer=c.layer,
+            way_out="annotate the layer without a quantize_config of its own; for fewer bits use QKeras",
+        )
     inside = as_dict(quantize.get("config"), f"quantize_config of layer {c.layer!r}")
     own = [_STEP]
     for attribute in inside.get("weight_attrs") or ():
@@ -301,7 +316,7 @@ def _tfmot_wrapper(c: _Config) -> Store:
         activation = tfmot_activation(as_dict(c.config.get("layer"), "a wrapped layer"))
         own += _range("pre_activation") if activation in _PRE_QUANTIZED else ()
         own += _range("post_activation") if activation in _POST_QUANTIZED else ()
-    activation_config = short_name(str(quantize.get("class_name"))) == "Default8BitActivationQuantizeConfig"
+    activation_config = kind == "Default8BitActivationQuantizeConfig"
     if inside.get("quantize_output") and not (
         # This one decides by the activation: these keep no range of their output.
         activation_config and tfmot_activation(as_dict(c.config.get("layer"), "a wrapped layer")) in _NO_OUTPUT_RANGE

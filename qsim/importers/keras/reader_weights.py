@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsim.errors import ModelError, UnsupportedError
+from qsim.errors import ModelError
 from qsim.importers.keras.reader_hdf5 import Array, Dataset, Group
 from qsim.importers.keras.reader_spec import LayerSpec, ModelSpec
 from qsim.importers.keras.reader_variables import Shape, Store, Variable, layout
@@ -69,16 +69,11 @@ def read_tree(model: ModelSpec, root: Group, where: str, prefix: str = "") -> We
         taken.append(name)
         group = layers.group(name) if layers else None
         path = prefix + layer.name
-        if layer.class_name == "QuantizeWrapperV2":
-            raise UnsupportedError(
-                f"{where} holds the variables of tfmot's QuantizeWrapperV2 without their names, some of them twice",
-                layer=path,
-                way_out="save the model as HDF5 instead (model.save('model.h5')), or give the model in memory",
-            )
         if layer.nested:
             found.update(_nested_tree(layer.nested, group, where, path))
         elif (store := store_of(layer, path)) is not None:
-            found[path] = _in_order(store, _from_groups(store, group, path, where, ""))
+            read = _from_wrapper if layer.class_name == "QuantizeWrapperV2" else _from_groups
+            found[path] = _in_order(store, read(store, group, path, where, ""))
     if layers is not None:
         spare = [name for name in layers.names() if name not in taken]
         for name in spare:
@@ -102,6 +97,38 @@ def _nested_tree(model: ModelSpec, group: Group | None, where: str, path: str) -
         elif (store := store_of(layer, inner)) is not None:
             found[inner] = _in_order(store, _from_groups(store, None, inner, where, ""))
     return found
+
+
+def _from_wrapper(store: Store, group: Group | None, layer: str, where: str, prefix: str) \
+        -> Iterator[tuple[str, Array]]:  # fmt: skip
+    """A layer wrapped by tfmot, in a tree: its own group has the trainable variables of the layer inside (none where it
+    is frozen), once more those that it fake-quantizes, and its own; the inner group has the inner layer's variables but
+    the fake-quantized ones, which its call replaced by tensors."""
+    arrays, ranged = _numbered(group), [v.name[:-4] for v in store.own if v.name.endswith("_min")]
+    inner = store.children[0][2]
+    held = _numbered(group.group("layer") if group else None)
+    quantized = [v for v in inner.own if v.name in ranged]
+    others = [v for v in inner.own if v not in quantized]
+    if len(held) == len(inner.own):
+        names, values = list(inner.own), held
+    else:
+        count = len(arrays) - len(store.own)
+        first = max(count - len(quantized), 0)
+        names, values = [*quantized, *others], [*arrays[first:count], *held]
+    wanted = [*(f"layer/{v.name}" for v in inner.own), *(v.name for v in store.own)]
+    if len(values) != len(names) or len(arrays) < len(store.own):
+        raise _count_error(layer, wanted, len(arrays) + len(held), where)
+    yield from _checked([(f"{prefix}layer/{v.name}", v) for v in names], values, layer, where)
+    own = arrays[len(arrays) - len(store.own) :]
+    yield from _checked([(prefix + v.name, v) for v in store.own], own, layer, where)
+
+
+def _numbered(group: Group | None) -> list[Value]:
+    """The arrays '0', '1', ... of a group's 'vars'."""
+    variables = group.group("vars") if group else None
+    names = sorted((n for n in variables.names() if n.isdigit()), key=int) if variables else []
+    found = [variables.dataset(name) for name in names] if variables else []
+    return [_value(data) for data in found if data is not None]
 
 
 def _from_groups(store: Store, group: Group | None, layer: str, where: str, prefix: str) -> Iterator[tuple[str, Array]]:
