@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 __version__ = "0.1.0"
 
 # The packages emit and verify share their names with their main functions; the functions are bound here, after the
@@ -21,4 +23,6 @@ def __getattr__(name: str) -> object:
         from qsim.importers import load
 
         return load
+    if name in ("estimate", "quantizers"):  # `qsim.estimate.print_qstats(...)` without an import of its own
+        return import_module(f"qsim.{name}")
     raise AttributeError(f"module 'qsim' has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +44,10 @@ def test_a_report_that_cannot_be_written(capfd: pytest.CaptureFixture[str], tmp_
     (tmp_path / "page.html").symlink_to(tmp_path / "nowhere" / "page.html")
     args = ["diff", MODEL, "--against", MODEL, "--samples", 1, "--report", tmp_path / "page.html"]
     assert "page.html" in refusal(capfd, *args)
+
+
+def test_public_names_need_no_import_of_their_own() -> None:
+    names = "*inspect.signature(qsim.estimate.analyze_accumulator).parameters"
+    code = f"import inspect, sys, qsim; print({names}, 'tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["in_model", "x", "verbose", "False"]  # qkeras.estimate's names

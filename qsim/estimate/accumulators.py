@@ -22,15 +22,15 @@ from qsim.simulate import Simulator
 MODES = ("conservative", "sampled")
 
 
-def analyze_accumulator(model: Any, x: Mapping[str, tuple[float, float]], verbose: bool = False) -> dict[str, int]:
+def analyze_accumulator(in_model: Any, x: Mapping[str, tuple[float, float]], verbose: bool = False) -> dict[str, int]:
     """Integer bits that each layer's accumulator needs: layer -> ceil(log2(largest magnitude)), in real units.
 
-    model: a Graph, a Keras model or its file. x: layer -> (least, greatest) real input value; a layer that makes
+    in_model: a Graph, a Keras model or its file. x: layer -> (least, greatest) real input value; a layer that makes
     several products needs its own input's range for the first and takes the proven range for the others.
     For output channel i, with P and N the sums of its positive and negative weights (bias included):
     largest magnitude = max over i of max(P*max(x,0) + N*min(x,0), -(N*max(x,0) + P*min(x,0))).
     """
-    source = as_source(model)
+    source = as_source(in_model)
     sizes: dict[str, int] = {}
     for layer, ops in source.linear().items():
         if layer not in x:
@@ -49,7 +49,7 @@ def analyze_accumulator(model: Any, x: Mapping[str, tuple[float, float]], verbos
 
 
 def analyze_accumulator_from_sample(
-    model: Any, x_sample: Any, mode: str = "conservative", verbose: bool = False
+    in_model: Any, x_sample: Any, mode: str = "conservative", verbose: bool = False
 ) -> dict[str, int]:
     """As ``analyze_accumulator``, from inputs: mode "conservative" takes the range that each layer's input has on the
     sample, "sampled" the accumulators themselves as the simulator computes them.
@@ -58,7 +58,7 @@ def analyze_accumulator_from_sample(
     """
     if mode not in MODES:
         raise UsageError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
-    source = as_source(model)
+    source = as_source(in_model)
     graph = source.graph
     trace = Simulator(graph).trace(x_sample)
 

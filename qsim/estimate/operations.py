@@ -88,10 +88,10 @@ def _declared(node: LayerNode) -> list[QuantMode]:
     return found or [FLOAT]
 
 
-def extract_model_operations(model: Any) -> dict[str, dict[str, Any]]:
+def extract_model_operations(in_model: Any) -> dict[str, dict[str, Any]]:
     """Layer -> type (see ``get_operation_type``), number_of_operations, number_of_weights (a list for a layer of
     several kernels), number_of_bias, type_of_weights, type_of_bias; layers with kernels only."""
-    source = as_source(model)
+    source = as_source(in_model)
     cache = create_activation_cache(source)
     operations: dict[str, dict[str, Any]] = {}
     for layer, ops in source.linear().items():

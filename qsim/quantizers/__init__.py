@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from qsim.errors import UnsupportedError
@@ -59,6 +60,12 @@ def quantizer(source: Any) -> Quantizer | None:
             f"the quantizer {call.name} is not supported", way_out=f"use one of {', '.join(QUANTIZERS)}"
         )
     return QUANTIZERS[call.name].bind(call)
+
+
+def __getattr__(name: str) -> object:
+    if name == "blueoil":  # not imported with the package: it needs TensorFlow
+        return import_module("qsim.quantizers.blueoil")
+    raise AttributeError(f"module 'qsim.quantizers' has no attribute {name!r}")
 
 
 __all__ = [

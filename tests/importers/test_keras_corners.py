@@ -54,3 +54,7 @@ def test_an_input_format_that_is_none() -> None:
     model = keras.Sequential([keras.Input((4,)), qkeras.QActivation("quantized_relu(6,3)", name="r")])
     with pytest.raises(UsageError, match=r"such as 'fixed<8,1>'"):
         qsim.load(model, input_format=8)  # type: ignore[arg-type]
+
+
+def test_blueoil_is_reached_from_the_package() -> None:
+    assert vars(qsim.quantizers)["__getattr__"]("blueoil").twn_weight_quantizer.__name__ == "twn_weight_quantizer"
