@@ -71,7 +71,7 @@ def test_int8_against_xnnpack(name: str) -> None:
             continue
         assert not differences(graph, data, simulate(graph, codes), reference), (name, seed)
         compared += 1
-    assert compared >= 10
+    assert compared >= 8
 
 
 @pytest.mark.parametrize("name", [n for n in CASES16 if n not in ("SUM", "FULLY_CONNECTED")])
