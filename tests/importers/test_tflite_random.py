@@ -124,8 +124,9 @@ def convert(seed: int) -> bytes:
     return bytes(converter.convert())
 
 
-def compare(seed: int) -> set[str]:
-    """All engines against the simulator on one model; returns the operators it has."""
+def compare(seed: int, unrun: list[int]) -> set[str]:
+    """All engines against the simulator on one model; returns the operators it has. A model that XNNPACK itself refuses
+    to run goes into ``unrun``."""
     data = convert(seed)
     model = read_source(data)
     try:
@@ -146,7 +147,13 @@ def compare(seed: int) -> set[str]:
     for profile in ("litert-ref", "litert-opt", "litert-xnnpack"):
         other = load_tflite(data, profile=profile)
         traced = simulate(other, codes) if seed % 4 else Simulator(other).trace(codes[0])
-        reference = litert(data, codes, profile, keep=profile != "litert-xnnpack")
+        try:
+            reference = litert(data, codes, profile, keep=profile != "litert-xnnpack")
+        except RuntimeError:
+            if profile != "litert-xnnpack":
+                raise
+            unrun.append(seed)
+            continue
         if model.tensors[model.outputs[0]].type == "FLOAT32" and profile == "litert-xnnpack":
             # Only outputs are to be had from XNNPACK; float ones are held against the real values of the codes.
             name = other.outputs[0].tensor
@@ -159,8 +166,10 @@ def compare(seed: int) -> set[str]:
 
 def test_random_models() -> None:
     seen: set[str] = set()
+    unrun: list[int] = []
     for seed in range(DEFAULT):
-        seen |= compare(seed)
+        seen |= compare(seed, unrun)
+    assert len(unrun) <= 3
     wanted = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "FULLY_CONNECTED", "SOFTMAX", "LOGISTIC", "MEAN"}
     assert wanted <= seen
 
@@ -168,5 +177,7 @@ def test_random_models() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(12))
 def test_three_hundred_random_models(block: int) -> None:
-    found = [compare(seed) for seed in range(1000 + block, 1000 + MANY, 12)]
+    unrun: list[int] = []
+    found = [compare(seed, unrun) for seed in range(1000 + block, 1000 + MANY, 12)]
     assert sum(not operators for operators in found) <= 2
+    assert len(unrun) <= 3
