@@ -38,7 +38,13 @@ def _linear(
 
 
 def _view(
-    equation: str, kernel: str, config: tuple[str, ...], tables: tuple[Table, ...], found: Products, terms: int
+    equation: str,
+    kernel: str,
+    config: tuple[str, ...],
+    tables: tuple[Table, ...],
+    found: Products,
+    terms: int,
+    turns: int,
 ) -> View:
     return View(
         equation=equation,
@@ -49,6 +55,8 @@ def _view(
         terms=terms,
         multipliers=found.multipliers,
         products=found.text,
+        memory=found.bits,
+        turns=turns,
     )
 
 
@@ -79,7 +87,10 @@ def conv2d(op: o.Conv2D, context: Context) -> View:
     kind = "depthwise convolution" if op.groups == channels > 1 else "convolution"
     grouped = f", {op.groups} groups" if op.groups > 1 else ""
     equation = f"{kh}x{kw} {kind}, {channels} to {out} channels{grouped}"
-    return _view(equation, "conv2d", config, tables, found, terms)
+    positions = math.prod(context.graph[op.output].shape[:2])
+    turns = (top + height + bottom) * (left + width + right) * channels
+    turns += positions * (out + found.counts * op.groups) * found.steps
+    return _view(equation, "conv2d", config, tables, found, terms, turns)
 
 
 def conv_transpose(op: o.ConvTranspose2D, context: Context) -> View:
@@ -98,15 +109,18 @@ def conv_transpose(op: o.ConvTranspose2D, context: Context) -> View:
         *shared,
     )
     equation = f"{kh}x{kw} transposed convolution, {channels} to {out} channels"
-    return _view(equation, "conv_transpose2d", config, tables, found, channels)
+    turns = height * width * channels + math.prod(op.output_size) * out * kh * kw * found.steps
+    return _view(equation, "conv_transpose2d", config, tables, found, channels, turns)
 
 
 def dense(op: o.Dense, context: Context) -> View:
     """A dense layer over the last axis."""
     terms, out = op.weights.shape
     shared, tables, found = _linear(op, context, op.weights.values.T, out, f"per output {terms} inputs", outside=False)
-    config = (const("rows", context.graph[op.inputs[0]].size // terms), *shared)
-    return _view(f"dense, {terms} to {out}", "dense", config, tables, found, terms)
+    rows = context.graph[op.inputs[0]].size // terms
+    turns = rows * (terms + out * found.steps)
+    config = (const("rows", rows), *shared)
+    return _view(f"dense, {terms} to {out}", "dense", config, tables, found, terms, turns)
 
 
 def matmul(op: o.MatMul, context: Context) -> View:
@@ -124,4 +138,13 @@ def matmul(op: o.MatMul, context: Context) -> View:
         *_zero("b_zero_point", zb, "b_"),
         const("lanes", lanes),
     )
-    return View(equation="matrix product", kernel="matmul", config=config, lanes=lanes, terms=terms, multipliers=lanes)
+    turns = terms * b.shape[-1] + a.shape[-2] * (terms + b.shape[-1] * -(-terms // lanes))
+    return View(
+        equation="matrix product",
+        kernel="matmul",
+        config=config,
+        lanes=lanes,
+        terms=terms,
+        multipliers=lanes,
+        turns=turns * math.prod(a.shape[:-2]),
+    )

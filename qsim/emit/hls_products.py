@@ -19,21 +19,25 @@ MAX_WORD = 32
 MAX_PLANES = 4
 """Bits of inputs that are counted bit plane by bit plane; from five on, adding and subtracting takes no more logic."""
 
-COUNTED_LANES = 256
-"""Products per cycle where they are only counted, by default: about one lookup table each, not a multiplier."""
+COUNTED_BITS = 256
+"""Bits that are counted in a cycle, by default: two to three lookup tables each, about what 32 adders take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Products:
     """What a layer's configuration and tables say of its products.
 
-    config: members of the configuration struct. weights: the table of packed weights. lanes: products per cycle.
-    multipliers: how many of the lanes multiply. text: the kind, for comments and the README.
+    config: members of the configuration struct. weights: the table of packed weights, of ``bits`` bits in all. lanes:
+    products per step, of which one element takes ``steps``. counts: whether sums are counted with a part that outputs
+    share. multipliers: how many of the lanes multiply. text: the kind, for the README.
     """
 
     config: tuple[str, ...]
     weights: Table
+    bits: int
     lanes: int
+    steps: int
+    counts: bool
     multipliers: int
     text: str
 
@@ -89,7 +93,10 @@ def products(op: Linear, context: Context, weights: Array, group_outputs: int, a
                 op.weights.format,
                 comment=f"weights, {op.weights.format}: {axes}",
             ),
+            bits=weights.size * op.weights.format.width,
             lanes=lanes,
+            steps=-(-terms // lanes),
+            counts=False,
             multipliers=lanes,
             text=f"multiplied by {op.weights.format}",
         )
@@ -110,20 +117,21 @@ def _counted(
 ) -> Products | None:
     """Binary weights against inputs of one bit or of few: counted, where several outputs share what depends on the
     inputs alone, or where nothing does. None where the inputs do not allow it."""
-    x, zero = context.graph[op.inputs[0]], op.input_zero_point
-    words = _Words.of(context.lanes(op, weights.shape[-1], COUNTED_LANES), 1, weights.shape[-1])
+    x, zero, terms = context.graph[op.inputs[0]], op.input_zero_point, weights.shape[-1]
     magnitude = sign_magnitude(context.graph, op)
     if magnitude is not None and (group_outputs > 1 or not outside):
+        words = _Words.of(context.lanes(op, terms, COUNTED_BITS), 1, terms)
         how = (f"xnor_counted<{_boolean(outside)}", "inputs of 1 bit, xnor counted")
-        return _packed(op, context, weights, found, axes, words, how, (), magnitude)
+        return _packed(op, context, weights, found, axes, words, how, (), magnitude, counts=outside)
     held = IntFormat.for_range(min(x.range[0] - zero, 0), max(x.range[1] - zero, 0))
     if held.width > MAX_PLANES or group_outputs == 1:
         return None
+    words = _Words.of(context.lanes(op, terms, COUNTED_BITS // held.width), 1, terms)
     how = (
         f"planes_counted<held_t, {held.width}, {_boolean(held.signed)}",
         f"inputs in {held.width} bit plane{'s' if held.width > 1 else ''}, counted",
     )
-    return _packed(op, context, weights, found, axes, words, how, (typedef("held_t", held),))
+    return _packed(op, context, weights, found, axes, words, how, (typedef("held_t", held),), counts=True)
 
 
 def _packed(
@@ -136,9 +144,11 @@ def _packed(
     how: tuple[str, str],
     types: tuple[str, ...],
     factor: int = 1,
+    counts: bool = False,
 ) -> Products:
     """Products of packed weights. how: the type of qsim_products.h but for its last three arguments, and the same in
-    words. types: declarations that it needs. factor: of the inputs, beside the encoding's own."""
+    words. types: declarations that it needs. factor: of the inputs, beside the encoding's own.
+    counts: see Products."""
     packed = words.pack(found.codes(weights))
     terms, per_output = weights.shape[-1], packed.shape[-1]
     parallel = min(words.parallel, per_output)
@@ -157,7 +167,16 @@ def _packed(
         hexadecimal=True,
         comment=f"weights, {found}: {axes}, {words.per_word} to a word, the first {place}",
     )
-    return Products(config=config, weights=listed, lanes=lanes, multipliers=0, text=f"{found}; {how[1]}")
+    return Products(
+        config=config,
+        weights=listed,
+        bits=packed.size * fmt.width,
+        lanes=lanes,
+        steps=-(-per_output // parallel),
+        counts=counts,
+        multipliers=0,
+        text=f"{found}; {how[1]}",
+    )
 
 
 def _words_config(words: int, step_words: int, lanes: int, scale: int) -> tuple[str, ...]:

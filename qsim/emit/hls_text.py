@@ -126,7 +126,8 @@ class View:
     config: members of its configuration struct. tables: constant arrays, passed in order after the streams.
     statements, sizes: for bodies that are written out. broadcasts: input position -> view of the process that
     repeats that input to the output's shape. lanes, terms: products per cycle and products per output element.
-    multipliers: how many of the lanes multiply. products: how products are formed, in a few words.
+    multipliers: how many of the lanes multiply. products: how products are formed, in a few words. memory: bits of
+    the stored weights. turns: of the pipelined loops of a layer with products, per sample.
     """
 
     equation: str
@@ -141,6 +142,8 @@ class View:
     terms: int = 0
     multipliers: int = 0
     products: str = ""
+    memory: int = 0
+    turns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,8 @@ def test_reuse_sets_the_multipliers() -> None:
         ({"reuse": {"conv": 2}}, ["'conv'", "no layer or tensor"]),
         ({"part": "x; exec"}, ["part", "device name"]),
         ({"clock_ns": -1}, ["clock_ns", "-1"]),
+        ({"tlast": 1}, ["tlast", "true or false"]),
+        ({"control": "axi"}, ["control", "'axi'", "ap_ctrl_hs", "s_axilite"]),
         ({"vectors": {"nothing": np.zeros((1, 2), int)}}, ["'nothing'", "no input or output"]),
         ({"vectors": {"x": np.zeros((2, 3), int)}}, ["'x'", "(N, *(8, 8, 1))"]),
         ({"vectors": [1]}, ["vectors", "map"]),
@@ -146,6 +148,12 @@ def test_part_and_clock_reach_the_script() -> None:
     text = files(small_cnn(), "hls", {"part": "xcku5p-ffvb676-2-e", "clock_ns": 3.5})["vitis.tcl"]
     assert "set_part xcku5p-ffvb676-2-e" in text
     assert "create_clock -period 3.5 " in text
+
+
+def test_control_reaches_the_top_function() -> None:
+    text = files(tiny(), "hls", {"control": "ap_ctrl_none"})["src/tiny_top.cpp"]
+    assert "#pragma HLS INTERFACE ap_ctrl_none port=return" in text
+    assert "ap_ctrl_hs" not in text
 
 
 def test_tables_hold_their_values_in_the_least_width() -> None:
@@ -197,6 +205,27 @@ def test_make_csim_compares_vectors_and_warns_of_nothing(tmp_path: Path) -> None
     done = subprocess.run([tmp_path / "build" / "csim", "vectors"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "has 3 codes, not 9" in done.stderr
+
+
+def test_tlast_marks_the_last_beat_and_the_bench_looks_at_it(tmp_path: Path) -> None:
+    """Ports with side channels: no warning, equal codes, and a last beat in the wrong place is an error."""
+    graph = tiny()
+    codes = corner_codes(graph, 6)
+    y = Simulator(graph).run_codes(codes["x"])
+    emit(graph, "hls", tmp_path, {"tlast": True, "vectors": {**codes, "dense": y}})
+    header = (tmp_path / "src" / "tiny_top.h").read_text()
+    assert "typedef ap_axiu<8, 0, 0, 0> x_in_t;" in header  # 4 bits
+    assert "typedef ap_axiu<16, 0, 0, 0> dense_out_t;" in header  # 11 bits
+    build = ["make", "csim", f"AP_TYPES={ap_types()}"]
+    env = {k: v for k, v in os.environ.items() if k != "MAKEFLAGS"}
+    done = subprocess.run(build, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    assert "6 samples, 0 codes differ" in done.stdout
+    kernels = tmp_path / "lib" / "qsim_axis.h"
+    kernels.write_text(kernels.read_text().replace("i == CFG::elements - 1", "i == CFG::elements - 2"))
+    done = subprocess.run(build, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "12 beats have TLAST wrong" in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "steps"), [("", 4), ("-f vitis.tcl -tclargs csim csynth", 2)])

@@ -77,9 +77,9 @@ def test_many_random_networks_equal_the_simulator(seed: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("reuse", [7])
-def test_the_codes_do_not_depend_on_the_reuse(reuse: int, tmp_path: Path) -> None:
+def test_the_codes_do_not_depend_on_reuse_and_ports(reuse: int, tmp_path: Path) -> None:
     graph = small_cnn()
-    emit(graph, "hls", tmp_path, {"reuse": reuse})
+    emit(graph, "hls", tmp_path, {"reuse": reuse, "tlast": "true", "control": "ap_ctrl_none"})
     assert differing(graph, corner_codes(graph, 12), tmp_path) == []
 
 

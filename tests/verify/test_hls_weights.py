@@ -53,8 +53,9 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 
 def few(rng: np.random.Generator, shape: tuple[int, ...], values: list[int]) -> IntArray:
-    """Random ones of ``values``, each of which occurs."""
+    """Random ones of ``values``, each of which occurs (but for layers of fewer weights)."""
     flat = rng.choice(values, int(np.prod(shape)))
+    values = values[: flat.size]
     flat[rng.choice(flat.size, len(values), replace=False)] = values
     return IntArray(flat.reshape(shape))
 
@@ -172,7 +173,7 @@ def test_the_rule_chooses_the_kernel(cell: tuple[str, str, str]) -> None:
     made = files(network("quick", [cell]), "hls")
     (text,) = [t for n, t in made.items() if n.startswith("src/c0")]
     assert f"typedef qsim::{FORMS[cell]} products;" in text
-    assert "Layers with weights use 0 multipliers in all." in made["README.md"]
+    assert "They use 0 multipliers in all." in made["README.md"]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +220,41 @@ def test_one_flipped_bit_is_found_in_every_encoding(tmp_path: Path) -> None:
     actual, expected = hls.run(graph, tmp_path, codes), Simulator(graph).trace_codes(codes)
     differing = [n for n in graph.tensors if not np.array_equal(expected[n], actual[n])]
     assert differing == [out.tensor for out in graph.outputs]
+
+
+def test_the_loops_turn_as_often_as_the_readme_says(tmp_path: Path) -> None:
+    """Every turn of a pipelined loop of the kernels with products, counted in C simulation."""
+    net = Net("turns")
+    x = net.input((4, 5, 4), IntFormat(6, True))
+    rng = np.random.default_rng(5)
+    few_bits, _ = source(net, x, "unsigned")
+    outs = [
+        layer(net, x, 0, "conv_strided", [-7, 3, 5], rng, "multiplied"),
+        layer(net, few_bits, 0, "grouped", [-1, 1], rng, "counted"),
+        layer(net, few_bits, 0, "transposed_overlapping", [-1, 1], rng, "transposed"),
+        layer(net, x, 0, "dense", [-1, 0, 1], rng, "dense"),
+    ]
+    transposed = net.add(o.Transpose, x, perm=(0, 2, 1))
+    graph = net.build(*outs, net.add(o.MatMul, x, transposed, zero_points=(0, 0), name="product"))
+    emit(graph, "hls", tmp_path, {"reuse": 3})
+    counter = f"""
+struct counter {{
+    long turns;
+    counter() : turns(0) {{}}
+    ~counter() {{
+        FILE *file = fopen("{tmp_path / "turns.txt"}", "w");
+        fprintf(file, "%ld", turns);
+        fclose(file);
+    }}
+}};
+static counter counted;
+"""
+    kernels = tmp_path / "lib" / "qsim_linear.h"
+    text = kernels.read_text().replace("#pragma HLS PIPELINE II=1", "++counted.turns;")
+    text = text.replace("namespace qsim {\n", "namespace qsim {\n" + counter, 1)
+    kernels.write_text("#include <stdio.h>\n" + text)
+    hls.run(graph, tmp_path, corner_codes(graph, 3))
+    table = (tmp_path / "README.md").read_text().split("| loop turns |")[1].split("\n\n")[0]
+    turns = [int(line.split("|")[-2]) for line in table.splitlines()[2:]]
+    assert len(turns) == 5
+    assert int((tmp_path / "turns.txt").read_text()) == 3 * sum(turns)

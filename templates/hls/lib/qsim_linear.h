@@ -6,6 +6,15 @@
 // CFG::lanes products are formed in a step, so one output element takes ceil(terms / lanes) steps. How they are formed
 // is CFG::products, which follows from the values of the weights: see qsim_products.h. The steps of all outputs of a
 // window are one loop nest that Vitis flattens: a step begins in every cycle, also from one output to the next.
+//
+// A configuration holds, beside what the equations below name:
+//
+//   terms, outputs        products of one output element, output channels
+//   products, lanes       see above
+//   words, step_words     stored words of one output element's weights, and how many of them a step reads
+//   weight_scale          a factor that all weights share, taken out of the stored ones (of type scale_t)
+//   input_zero_point      z (of type zero_t), subtracted as the input is read
+//   bias_t                the type of a bias; stored constants are wider in C simulation, see qsim::rom
 #ifndef QSIM_LINEAR_H
 #define QSIM_LINEAR_H
 
@@ -20,25 +29,14 @@ struct schedule {
     static const int steps = (CFG::words + CFG::step_words - 1) / CFG::step_words;
 };
 
-// One step of sum_k w[k] * x[k] / weight_scale, modulo OUT's width. shared: the sum of what each x[k] adds for all
-// outputs alike.
-template <class CFG, class OUT, class HELD, class ROM>
-void accumulate(OUT &sum, const HELD (&x)[CFG::terms], const ROM (&words)[CFG::words], const OUT &shared, int step) {
-#pragma HLS INLINE
-    const OUT part = CFG::products::template step<OUT>(x, words, step * CFG::step_words);
-    OUT before = sum;
-    if (step == 0) {
-        before = 0;
-        if (CFG::products::counts) before = shared;
-    }
-    sum = before + part;
-}
-
-// A complete sum as output: the factor and the power of two that all weights share, and the bias.
+// A complete sum of steps as output: what all outputs of the window share, the factor and the power of two that all
+// weights share, and the bias. Modulo OUT's width.
 template <class CFG, class OUT, class B>
-OUT finished(const OUT &sum, const B &bias) {
+OUT finished(const OUT &sum, const OUT &shared, const B &bias) {
 #pragma HLS INLINE
-    const OUT scaled = (sum * typename CFG::scale_t(CFG::weight_scale)) << CFG::product_shift;
+    OUT whole = sum;
+    if (CFG::products::counts) whole = (sum << 1) + shared;
+    const OUT scaled = (whole * typename CFG::scale_t(CFG::weight_scale)) << CFG::product_shift;
     return scaled + typename CFG::bias_t(bias);
 }
 
@@ -63,7 +61,6 @@ void conv2d(hls::stream<IN> &in, hls::stream<OUT> &out, const W (&weights)[CFG::
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
     held_t patch[CFG::groups][CFG::terms];
 #pragma HLS ARRAY_PARTITION variable=patch complete dim=0
-    OUT shared[CFG::groups];
 
 conv2d_rows:
     for (int r = 0; r < padded_height; ++r) {
@@ -92,29 +89,24 @@ conv2d_rows:
                         }
                     }
                 }
-            conv2d_shared:
-                for (int g = 0; products::counts && g < CFG::groups; ++g) {
-                conv2d_shared_steps:
-                    for (int step = 0; step < steps; ++step) {
+                OUT sum = 0, shared = 0;
+            conv2d_groups:
+                for (int g = 0; g < CFG::groups; ++g) {
+                conv2d_outputs:  // where bits are counted, the first turn finds what the group's outputs share
+                    for (int turn = products::counts ? -1 : 0; turn < CFG::group_outputs; ++turn) {
+                    conv2d_steps:
+                        for (int step = 0; step < steps; ++step) {
 #pragma HLS PIPELINE II=1
-                        OUT part = 0;
-                        for (int lane = 0; lane < CFG::lanes; ++lane) {
-#pragma HLS UNROLL
-                            const int k = step * CFG::lanes + lane;
-                            if (k < CFG::terms) part += products::template shared<OUT>(patch[g][k]);
+                            const bool share = turn < 0;
+                            const int o = g * CFG::group_outputs + (share ? 0 : turn);
+                            const OUT part = products::template step<OUT>(patch[g], weights[o],
+                                                                          step * CFG::step_words, share);
+                            sum = step == 0 ? part : OUT(sum + part);
+                            if (step == steps - 1) {
+                                if (share) shared = -sum;
+                                else out.write(finished<CFG>(sum, shared, bias[o]));
+                            }
                         }
-                        shared[g] = step == 0 ? part : OUT(shared[g] + part);
-                    }
-                }
-                OUT sum = 0;
-            conv2d_outputs:
-                for (int o = 0; o < CFG::outputs; ++o) {
-                conv2d_steps:
-                    for (int step = 0; step < steps; ++step) {
-#pragma HLS PIPELINE II=1
-                        const int g = o / CFG::group_outputs;
-                        accumulate<CFG>(sum, patch[g], weights[o], shared[g], step);
-                        if (step == steps - 1) out.write(finished<CFG>(sum, bias[o]));
                     }
                 }
             }
@@ -134,7 +126,7 @@ void conv_transpose2d(hls::stream<IN> &in, hls::stream<OUT> &out,
 #pragma HLS ARRAY_RESHAPE variable=frame cyclic factor=CFG::lanes dim=3
     static OUT shared[CFG::height][CFG::width];
     const int steps = schedule<CFG>::steps;
-    OUT sum = 0;
+    OUT sum = 0, around = 0;
 conv_transpose2d_load:
     for (int i = 0; i < CFG::height; ++i) {
         for (int j = 0; j < CFG::width; ++j) {
@@ -166,15 +158,17 @@ conv_transpose2d_rows:
                             const int i = y / CFG::stride_height, j = x / CFG::stride_width;
                             const bool used = y >= 0 && x >= 0 && y % CFG::stride_height == 0 &&
                                               x % CFG::stride_width == 0 && i < CFG::height && j < CFG::width;
-                            OUT tap = 0;
+                            const bool first = u == 0 && v == 0 && step == 0;
+                            OUT tap = 0, own = 0;
                             if (used) {
                                 tap = products::template step<OUT>(frame[i][j], weights[o][u * CFG::kernel_width + v],
                                                                    step * CFG::step_words);
-                                if (products::counts && step == 0) tap += shared[i][j];
+                                if (products::counts && step == 0) own = shared[i][j];
                             }
-                            sum = u == 0 && v == 0 && step == 0 ? tap : OUT(sum + tap);
+                            sum = first ? tap : OUT(sum + tap);
+                            around = first ? own : OUT(around + own);
                             if (u == CFG::kernel_height - 1 && v == CFG::kernel_width - 1 && step == steps - 1) {
-                                out.write(finished<CFG>(sum, bias[o]));
+                                out.write(finished<CFG>(sum, around, bias[o]));
                             }
                         }
                     }
@@ -208,8 +202,9 @@ dense_rows:
         dense_steps:
             for (int step = 0; step < steps; ++step) {
 #pragma HLS PIPELINE II=1
-                accumulate<CFG>(sum, row, weights[o], shared, step);
-                if (step == steps - 1) out.write(finished<CFG>(sum, bias[o]));
+                const OUT part = products::template step<OUT>(row, weights[o], step * CFG::step_words);
+                sum = step == 0 ? part : OUT(sum + part);
+                if (step == steps - 1) out.write(finished<CFG>(sum, shared, bias[o]));
             }
         }
     }

@@ -5,9 +5,12 @@
 //   held_t                what buffers and windows hold of one input element; 0 stands for a position outside
 //   hold(x)               the input element x (its zero point subtracted) as held_t
 //   step(x, words, first) what PARALLEL words from ``first`` on add to the sum, modulo ACC's width
-//   counts, shared(x)     whether each input element adds something of its own, the same for all outputs, and what
+//   counts                whether sums are found by counting bits; then
+//   shared(x)             what each input element adds for all outputs alike
+//   step(x, words, first, true)   the same for all elements of a step, negated, by the hardware of the other steps
 //
-// so that sum_k w[k] * x[k] = CFG::weight_scale * (sum of shared(x[k]) + sum of step(x, words, first)).
+// so that sum_k w[k] * x[k] = CFG::weight_scale * sum of step(x, words, first), or where it counts
+// CFG::weight_scale * (2 * sum of step(x, words, first) + sum of shared(x[k])).
 //
 // Packed weights stand in words of PER_WORD weights, weight 0 in the lowest bits; the last word of an output is padded
 // with zeros, which are not used. A step takes one cycle: PER_WORD * PARALLEL products.
@@ -42,7 +45,7 @@ struct hold_elements {
 template <class HELD, class WEIGHT, int TERMS, int LANES>
 struct multiplied : hold_elements<HELD> {
     template <class ACC, class ROM>
-    static ACC step(const HELD (&x)[TERMS], const ROM (&weights)[TERMS], int first) {
+    static ACC step(const HELD (&x)[TERMS], const ROM (&weights)[TERMS], int first, bool = false) {
 #pragma HLS INLINE
         ACC sum = 0;
     multiplied_lanes:
@@ -104,7 +107,7 @@ struct added : hold_elements<HELD> {
     static const int words = (TERMS + PER_WORD - 1) / PER_WORD;
 
     template <class ACC, class ROM>
-    static ACC step(const HELD (&x)[TERMS], const ROM (&packed)[words], int first) {
+    static ACC step(const HELD (&x)[TERMS], const ROM (&packed)[words], int first, bool = false) {
 #pragma HLS INLINE
         ACC sum = 0;
     added_words:
@@ -166,7 +169,7 @@ struct xnor_counted {
     }
 
     template <class ACC, class ROM>
-    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first) {
+    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first, bool share = false) {
 #pragma HLS INLINE
         ACC sum = 0;
     xnor_words:
@@ -184,7 +187,10 @@ struct xnor_counted {
                         used[lane] = inside(x[k]);
                     }
                 }
-                sum -= ACC(ones<PER_WORD>((signs ^ word) & used)) << 1;
+                ap_uint<PER_WORD> different = signs ^ word;
+                if (share) different = ~ap_uint<PER_WORD>(0);
+                const ACC count = ones<PER_WORD>(different & used);
+                sum -= OUTSIDE ? count : ACC(count << 1);
                 if (!OUTSIDE) sum += ones<PER_WORD>(used);  // a constant, but for the last word
             }
         }
@@ -214,14 +220,15 @@ struct planes_counted {
     }
 
     template <class ACC, class ROM>
-    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first) {
+    static ACC step(const held_t (&x)[TERMS], const ROM (&packed)[words], int first, bool share = false) {
 #pragma HLS INLINE
         ACC sum = 0;
     planes_words:
         for (int part = 0; part < PARALLEL; ++part) {
 #pragma HLS UNROLL
             if (first + part < words) {
-                const ap_uint<PER_WORD> word = packed[first + part];
+                ap_uint<PER_WORD> word = packed[first + part];
+                if (share) word = ~ap_uint<PER_WORD>(0);
             planes_planes:
                 for (int p = 0; p < PLANES; ++p) {
 #pragma HLS UNROLL
@@ -232,7 +239,7 @@ struct planes_counted {
                         const int k = (first + part) * PER_WORD + lane;
                         if (k < TERMS) plane[lane] = x[k][p];
                     }
-                    const ACC worth = ACC(ones<PER_WORD>(plane & word)) << (p + 1);
+                    const ACC worth = ACC(ones<PER_WORD>(plane & word)) << p;
                     if (SIGNED && p == PLANES - 1) sum -= worth;
                     else sum += worth;
                 }
