@@ -88,8 +88,8 @@ class QuantizedUlaw(_OfRule):
     """r = 2 round_half_even(clip(x / 2**(integer+1) + 1/2, 0, 1) * m) / m - 1, m = 2**(bits-1);
     value = 2**integer * clip(sign(r) log(1 + u |r|) / log(1 + u), -1 + symmetric / m, 1 - 1/m).
 
-    The levels are float32 numbers; codes are in units of 2**(integer-24), which holds the ones of magnitude 1/2 and
-    more
+    The levels are float32 numbers as QKeras computes them: 1 + u |r|, its logarithm and the quotient are rounded to
+    float32 one after the other. Codes are in units of 2**(integer-24), which holds the levels of magnitude 1/2 and more
     exactly and the smaller ones to the nearest.
     """
 
@@ -107,10 +107,13 @@ class QuantizedUlaw(_OfRule):
         m, grid = 1 << (int(self.bits) - 1), 1 << 24
         least, most = -1 + int(bool(self.symmetric)) / m, 1 - 1 / m
 
+        def log(x: float) -> np.float32:
+            return np.float32(math.log(x))  # the nearest float32, whatever numpy's own float32 logarithm gives
+
         def level(k: int) -> int:
             r = 2 * k / m - 1
-            y = math.copysign(math.log1p(self.u * abs(r)) / math.log1p(self.u), r)
-            return round(float(np.float32(min(max(y, least), most))) * grid)
+            y = log(float(np.float32(1) + np.float32(self.u) * np.float32(abs(r)))) / log(1 + self.u)
+            return round(min(max(math.copysign(float(y), r), least), most) * grid)
 
         levels = [level(k) for k in range(m + 1)]
         factor, offset = Fraction(m) / Fraction(2) ** (int(self.integer) + 1), Fraction(m, 2)

@@ -22,6 +22,16 @@ def chain(shape, *layers, bits=5, integer=1, name="cell", source="input"):
     return keras.Model(inputs, x, name=name)
 
 
+def adaptive(kind, **settings):
+    """A QAdaptiveActivation whose config Keras can save: qkeras-v3's own holds tensors once the layer is built.
+    Without ema_freeze_delay Keras cannot even write a new one's."""
+    delays = {"quantization_delay": 1, "ema_freeze_delay": 100, "ema_decay": 0.5}
+    layer = qkeras.QAdaptiveActivation(kind, 6, **delays, name="cell", **settings)
+    own = layer.get_config
+    layer.get_config = lambda: own() | delays | {"current_step": None}
+    return layer
+
+
 def out(bits=6, integer=2):
     return qkeras.QActivation(qkeras.quantized_bits(bits, integer), name="out")
 
@@ -335,7 +345,7 @@ FOLDED_LAYERS = {
 }
 
 
-def recurrent(cls, steps=4, bits=6, **changes):
+def recurrent(cls, steps=4, bits=6, units=4, **changes):
     settings = {
         "kernel_quantizer": "quantized_bits(4,0,alpha=1)",
         "recurrent_quantizer": "quantized_bits(4,0,alpha=1)",
@@ -343,7 +353,7 @@ def recurrent(cls, steps=4, bits=6, **changes):
         "state_quantizer": f"quantized_bits({bits},1)",
         "activation": "quantized_tanh(5)",
     }
-    return cls(4, **(settings | changes))
+    return cls(units, **(settings | changes))
 
 
 def sequence(layer, steps=4):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import UnsupportedError
-from qsim.importers.keras.lower_context import Context, Registry
+from qsim.importers.keras.lower_context import Context, Registry, weight
 from qsim.importers.keras.lower_value import Value, fraction_gcd
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import Requantize
@@ -40,7 +40,7 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str
     call = parse(source)
     if call is None or call.name in IDENTITY:
         return value.but(layer=node.name)
-    if call.name in QUANTIZERS:
+    if call.name in QUANTIZERS or call.name == "bernoulli":
         twin = quantizer(call)
         assert twin is not None
         return ctx.quantize(value, twin.rule(), node, name)
@@ -129,24 +129,73 @@ def _softmax_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 
 def _adaptive_activation(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    """QKeras' running averages have settled the integer bits, one number or one per channel; only the live layer knows
-    them (a saved file restores the averages but not the bits that the first call uses)."""
+    """A quantizer whose integer bits, one number or one per channel, follow from QKeras' running averages: of a model
+    in memory the ones in use, of a file those that the saved averages settle."""
     source = node.config.get("activation")
-    if not isinstance(source, Mapping):
-        raise UnsupportedError(
-            "its integer bits follow from running averages, and a saved file does not hold the ones in use",
-            way_out="load the model in memory, or replace the layer by a QActivation with those bits",
+    if isinstance(source, Mapping):
+        name, config = source["class_name"], dict(source["config"])
+        bits = np.atleast_1d(config.pop("integer")).tolist()
+    else:
+        name, config, bits = _settled(node, str(source))
+        ctx.b.note(
+            f"The integer bits of layer {node.name!r} are those that its saved averages settle. QKeras itself, when it "
+            "loads the file, uses them from its second call on: its first call still has the bits of a new layer."
         )
-    config = dict(source["config"])
-    bits = np.atleast_1d(config.pop("integer")).tolist()
     rules = []
     for integer in bits:
-        twin = quantizer({"class_name": source["class_name"], "config": {**config, "integer": int(integer)}})
+        twin = quantizer({"class_name": name, "config": {**config, "integer": int(integer)}})
         assert twin is not None
         rules.append(twin.rule())
     if len(set(bits)) == 1:
         return ctx.quantize(inputs[0], rules[0], node)
     return ctx.quantize_channels(inputs[0], rules, node)
+
+
+def _settled(node: LayerNode, name: str) -> tuple[str, dict[str, Any], list[int]]:
+    """(quantizer's name, its arguments but ``integer``, integer bits) of a QAdaptiveActivation in a file."""
+    config = node.config
+    bits, slope = int(config["total_bits"]), float(config.get("relu_neg_slope") or 0.0)
+    symmetric = bool(config.get("symmetric", True))
+    if name == "quantized_bits":
+        signed, arguments = True, {"symmetric": symmetric, "keep_negative": True, "alpha": 1.0}
+    elif name == "quantized_relu":
+        signed, arguments = slope != 0.0, {"negative_slope": slope, "is_quantized_clip": False}
+    else:
+        raise UnsupportedError(f"it adapts {name}", way_out="QAdaptiveActivation takes quantized_bits, quantized_relu")
+    low, high = (weight(node, f"ema_{end}").reshape(-1) for end in ("min", "max"))
+    clipping = bool(config.get("po2_rounding", False))
+    found = [_integer_bits(float(a), float(b), bits, symmetric, signed, clipping) for a, b in zip(low, high)]
+    return name, {**arguments, "bits": bits}, found
+
+
+def _integer_bits(low: float, high: float, bits: int, symmetric: bool, signed: bool, clipping: bool) -> int:
+    """QKeras' ``_get_integer_bits``: the least integer bits whose range holds low and high (their logarithms rounded
+    up, or with ``clipping`` to the nearest), at most ``bits`` without the sign.
+
+    Raises UnsupportedError where float32's logarithm, which differs by device in its last bits, decides.
+    """
+    if not signed:
+        low, high = max(low, 0.0), max(high, 0.0)
+    unsigned = bits - signed
+
+    def exponent(x: float, step: float) -> int:
+        log = max(float(np.log2(abs(x))) + step, 0.0) if x else 0.0
+        return int(np.rint(log)) if clipping else int(np.ceil(log))
+
+    def settled(step: float) -> int:
+        lower, upper = exponent(low, step), exponent(high, step)
+        if not clipping:
+            upper += high > 2.0**upper - 2.0 ** min(upper - unsigned, 0)
+            lower += symmetric and low < -(2.0**lower) + 2.0 ** min(lower - unsigned, 0)
+        return min(unsigned, max(lower, upper))
+
+    found = {settled(step) for step in (-1e-5, 0.0, 1e-5)}
+    if len(found) > 1:
+        raise UnsupportedError(
+            f"its running averages {low} and {high} lie so near a power of two that float32 rounding decides its bits",
+            way_out="replace the layer by a QActivation with those bits",
+        )
+    return found.pop()
 
 
 LAYERS: Registry = {

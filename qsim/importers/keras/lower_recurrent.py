@@ -121,6 +121,21 @@ class Cell:
             return state
         return self.ctx.quantize(state, twin.rule(), self.node, self.name(step, what))
 
+    def start(self, value: Value, what: str) -> Value:
+        """An initial state that the model computes, (units,), as the row of a step."""
+        if value.shape != (self.units,):
+            raise UnsupportedError(f"its initial state has shape {value.shape}, not ({self.units},)")
+        grid = self.exact(value, f"{self.node.name}.{what}.grid")
+        return self._shaped(grid, f"{self.node.name}.{what}", (1, self.units))
+
+    def end(self, state: Value, what: str) -> Value:
+        """A step's state as the layer returns it: (units,)."""
+        return self._shaped(state, f"{self.node.name}.{what}", (self.units,))
+
+    def _shaped(self, value: Value, name: str, shape: tuple[int, ...]) -> Value:
+        tensor = self.ctx.add(Reshape, [value.tensor], name, self.node.name, value.scale, value.offset, shape=shape)
+        return value.but(tensor=tensor, layer=self.node.name, shape=shape)
+
     def zeros(self, what: str) -> Value:
         """The initial state: real zero."""
         tensor = self.ctx.b.add(
@@ -186,24 +201,34 @@ STEPS: dict[str, tuple[int, int, Step]] = {
 """Class -> (gates, states, one step)."""
 
 
-def _run(ctx: Context, node: LayerNode, value: Value) -> list[Value]:
-    """The cell's output rows in the order of its steps."""
+def _run(ctx: Context, node: LayerNode, value: Value, initial: list[Value]) -> tuple[list[Value], list[Value]]:
+    """The cell's output rows in the order of its steps, and with return_state the states behind the last of them.
+
+    initial: one value per state, or none for zeros.
+    """
     if node.class_name not in STEPS:
-        raise UnsupportedError(f"recurrent layers of class {node.class_name} are not supported")
+        raise UnsupportedError(
+            f"recurrent layers of class {node.class_name} are not supported", way_out=f"use one of {', '.join(STEPS)}"
+        )
     if node.config.get("stateful"):
         raise UnsupportedError(
             "a stateful recurrent layer's result depends on earlier calls", way_out="set stateful=False"
         )
     gates, states, step = STEPS[node.class_name]
+    if initial and len(initial) != states:
+        raise UnsupportedError(f"it is called with {len(initial)} initial states, and has {states}")
     rank(node, value, 2)
     cell = Cell(ctx, node, gates, value.shape[1])
     shares = cell.inputs(value)
-    state, rows = [cell.zeros(f"zero{i}") for i in range(states)], []
+    state = [cell.start(v, f"initial{i}") for i, v in enumerate(initial)]
+    state = state or [cell.zeros(f"zero{i}") for i in range(states)]
+    rows: list[Value] = []
     order = range(value.shape[0])
     for t, row in enumerate(reversed(order) if node.config.get("go_backwards") else order):
         state = step(cell, shares, row, t, state)
         rows.append(state[0])
-    return rows
+    ends = [cell.end(s, f"state{i}") for i, s in enumerate(state)] if node.config.get("return_state") else []
+    return rows, ends
 
 
 def _gathered(ctx: Context, node: LayerNode, rows: list[Value], name: str) -> Value:
@@ -222,18 +247,21 @@ def _gathered(ctx: Context, node: LayerNode, rows: list[Value], name: str) -> Va
     return rows[0].but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
 
 
-def _recurrent(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    if len(inputs) != 1 or node.config.get("return_state"):
-        raise UnsupportedError(
-            "initial states and return_state are not supported", way_out="read the output sequence instead"
-        )
-    return _gathered(ctx, node, _run(ctx, node, inputs[0]), node.name)
+def _recurrent(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    """inputs: the sequence, then initial states if there are any. With return_state the states follow the output."""
+    rows, ends = _run(ctx, node, inputs[0], inputs[1:])
+    made = _gathered(ctx, node, rows, node.name)
+    return [made, *ends] if ends else made
 
 
-def _bidirectional(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    """A forward and a backward layer; with return_sequences the backward rows are put back in order."""
+def _bidirectional(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    """A forward and a backward layer; with return_sequences the backward rows are put back in order. The first half of
+    the initial states is the forward layer's, and its final states come first."""
     config = node.config
-    results = []
+    results: list[Value] = []
+    ends: list[Value] = []
+    half = (len(inputs) - 1) // 2
+    initial = {"forward": inputs[1 : 1 + half], "backward": inputs[1 + half :]}
     for role, wrapped in (("forward", config["layer"]), ("backward", config.get("backward_layer") or config["layer"])):
         own: dict[str, Any] = dict(wrapped["config"])
         if role == "backward" and not config.get("backward_layer"):
@@ -245,11 +273,18 @@ def _bidirectional(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
             config=own,
             weights={k.removeprefix(f"{role}/"): w for k, w in node.weights.items() if k.startswith(f"{role}/")},
         )
-        rows = _run(ctx, inner, inputs[0])
+        rows, states = _run(ctx, inner, inputs[0], initial[role])
+        ends += [state.but(layer=node.name) for state in states]
         if own.get("return_sequences") and role == "backward":
             rows = rows[::-1]
         results.append(_gathered(ctx, inner, rows, inner.name).but(layer=node.name))
-    merge = config.get("merge_mode", "concat")
+    merged = _merged(ctx, node, results)
+    return [merged, *ends] if ends else merged
+
+
+def _merged(ctx: Context, node: LayerNode, results: list[Value]) -> Value:
+    """The two directions' outputs as merge_mode says."""
+    merge = node.config.get("merge_mode", "concat")
     if merge == "concat":
         forward, backward = results
         scale = np.concatenate([np.broadcast_to(v.scale, v.shape[-1:]) for v in results])
