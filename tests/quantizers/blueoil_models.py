@@ -150,10 +150,15 @@ def images(model, seed: int, count: int) -> np.ndarray:
 
 def evaluate(model, x: np.ndarray) -> dict[str, np.ndarray]:
     """{layer name: float64 output} of a chain of layers."""
+    return {name: after for name, (_, after) in values(model, x).items()}
+
+
+def values(model, x: np.ndarray) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
+    """{layer name: (what its activation gets, None where it has none; its output)}, float64."""
     value, outputs = _Reals(np.asarray(x, dtype=np.float64)), {}
     for layer in model.layers[1:]:
         value = _run(layer, value)
-        outputs[layer.name] = value.reals
+        outputs[layer.name] = value.before, value.reals
     return outputs
 
 
@@ -161,7 +166,7 @@ class _Reals:
     """Values as float64 and, behind a quantizer, as integer codes times a step."""
 
     def __init__(self, reals: np.ndarray) -> None:
-        self.reals, self.codes, self.step = reals, None, None
+        self.reals, self.codes, self.step, self.before = reals, None, None, None
 
     @staticmethod
     def of(codes: np.ndarray, step: Fraction) -> _Reals:
@@ -192,11 +197,14 @@ def _run(layer, value: _Reals) -> _Reals:
 
 def _quantized(q, reals: np.ndarray) -> _Reals:
     if isinstance(q, qkeras.binary):
-        return _Reals.of(np.where(reals >= 0, 1.0, -1.0), Fraction(1))
-    levels = 2**q.bit - 1
-    # Multiplied first, so that a float32 input on a tie is found on it.
-    codes = np.floor(np.clip(reals, 0, q.max_value) * levels / q.max_value + 0.5)
-    return _Reals.of(codes, Fraction(q.max_value) / levels)
+        made = _Reals.of(np.where(reals >= 0, 1.0, -1.0), Fraction(1))
+    else:
+        levels = 2**q.bit - 1
+        # Multiplied first, so that a float32 input on a tie is found on it.
+        codes = np.floor(np.clip(reals, 0, q.max_value) * levels / q.max_value + 0.5)
+        made = _Reals.of(codes, Fraction(q.max_value) / levels)
+    made.before = reals
+    return made
 
 
 def _linear(layer, quantizer, value: _Reals) -> _Reals:
