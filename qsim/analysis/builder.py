@@ -40,6 +40,12 @@ class GraphBuilder:
         """Declare a graph input whose codes lie in [low, high] (default: the whole format)."""
         name = self._unique(name)
         low, high = fmt.low if low is None else low, fmt.high if high is None else high
+        if high >= 1 << 63:
+            raise UnsupportedError(
+                f"the input format {fmt} leaves the signed 64 bits that everything is computed in",
+                layer=name,
+                way_out="use an unsigned format of at most 63 bits",
+            )
         tensor = Tensor(name=name, shape=tuple(shape), format=fmt, quantization=quantization, range=(low, high))
         self._tensors[name] = tensor
         self._intervals[name] = input_interval(tensor, low, high)

@@ -11,6 +11,9 @@ from qsim.errors import UsageError
 MAX_WIDTH = 64
 """The widest tensor format. Everything that qsim computes fits a signed 64-bit integer or is refused."""
 
+MAX_FRAC = 900
+"""The most fractional bits of a format, and the most zeros behind its last bit: real values are float64 numbers."""
+
 
 @dataclass(frozen=True, order=True)
 class IntFormat:
@@ -83,7 +86,7 @@ _INT = re.compile(r"\s*(u?)int(\d+)\s*")
 def parse_format(text: str) -> FixedPoint:
     """Read ``fixed<W,I>``, ``ufixed<W,I>`` (I counts the sign bit), ``intN`` or ``uintN`` (codes are the values).
 
-    Raises UsageError for any other text and for widths outside 1 to 64 bits.
+    Raises UsageError for any other text, for widths outside 1 to 64 bits, and for exponents that float64 lacks.
     """
     if match := _FIXED.fullmatch(text):
         width = int(match[2])
@@ -96,4 +99,6 @@ def parse_format(text: str) -> FixedPoint:
             "counting the sign, as ap_fixed does), or int8, uint8, ..."
         )
     result.integers  # noqa: B018  raises for widths that no format has
+    if abs(result.frac) > MAX_FRAC:
+        raise UsageError(f"{text.strip()}: one code is worth 2**{-result.frac}, beyond float64's exponents")
     return result

@@ -109,13 +109,16 @@ class Simulator:
         q = self.graph[entry.tensor].quantization
         if entry.arithmetic == "exact":
             # Multiplying first: the quotient of a float32 number is then exact at ties for scales like 2/3 too.
-            quotient = real * q.scale[0].denominator / q.scale[0].numerator
+            with np.errstate(over="ignore"):  # infinite is beyond every limit, and clipped
+                quotient = np.clip(real * q.scale[0].denominator / q.scale[0].numerator, -(2.0**70), 2.0**70)
         else:
             scale, single = np.float32(q.scale[0]), values.astype(np.float32)
             divided = entry.arithmetic == "float32_divide"
             quotient = (single / scale if divided else single * (np.float32(1) / scale)).astype(np.float64)
         codes = _round_real(quotient, entry.rounding) + q.zero_point
-        return np.clip(codes, entry.low, entry.high).astype(np.int64)
+        # Limits beyond 53 bits are no float64 numbers: clip as integers.
+        whole = np.clip(codes, -(2.0**63), np.nextafter(2.0**63, 0)).astype(np.int64)
+        return np.where(codes >= 2.0**63, entry.high, np.clip(whole, entry.low, entry.high))
 
     def _run(self, codes: dict[str, Array], *, keep_all: bool) -> dict[str, Array]:
         batch = next(iter(codes.values())).shape[0]

@@ -11,10 +11,10 @@ from graphs import corner_codes, small_cnn
 from oracle import Oracle, round_fraction
 
 from qsim.analysis.builder import GraphBuilder
-from qsim.errors import UsageError
+from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Output, Quantization
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, IntFormat, Rounding
+from qsim.numerics import IntArray, IntFormat, Rounding, parse_format
 from qsim.simulate import Simulator, engine
 
 
@@ -100,3 +100,27 @@ def test_no_samples_give_no_results() -> None:
     assert {name: v.shape for name, v in simulator.trace(nothing).items()} == {
         name: (0, *t.shape) for name, t in graph.tensors.items()
     }
+
+
+@pytest.mark.parametrize("mode", Rounding)
+@pytest.mark.parametrize("width", [53, 54, 60, 63, 64])
+def test_wide_inputs_are_clipped_as_integers(mode: Rounding, width: int) -> None:
+    """Limits beyond 53 bits are no float64 numbers; clipping to the nearest one gave codes outside the format."""
+    b = GraphBuilder("wide", "qkeras")
+    q = Quantization.of(Fraction(1, 1 << (width - 2)))
+    fmt = IntFormat(width, True)
+    x = b.input("x", (1,), fmt, q, rounding=mode)
+    graph = b.build([b.add(o.Reshape, [x], "y", layer="y", quantization=q, shape=(1, 1))])
+    values = np.array([[1.9999999], [2.0], [-2.0], [3.5], [-7.0], [1e300], [-1e300], [0.3]])
+    codes = Simulator(graph).quantize(values)[x]
+    for value, code in zip(values[:, 0].tolist(), codes[:, 0].tolist()):
+        exact = round_fraction(Fraction(value) / q.scale[0], mode.value)
+        assert code == min(max(exact, fmt.low), fmt.high)
+
+
+def test_inputs_beyond_signed_64_bits_are_refused() -> None:
+    b = GraphBuilder("beyond", "qkeras")
+    with pytest.raises(UnsupportedError, match="at most 63 bits"):
+        b.input("x", (1,), IntFormat(64, False), Quantization.of(Fraction(1)))
+    with pytest.raises(UsageError, match="beyond float64"):
+        parse_format("fixed<8,1200>")
