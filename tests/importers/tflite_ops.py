@@ -378,12 +378,13 @@ def quantize(source: str, target: str) -> Make:
         r = Random(rng)
         scale = r.scale()
         zeros = {"INT8": r.zero(), "UINT8": int(rng.integers(0, 256)), "INT16": 0, "INT32": 0}
-        x = r.maker.input("x", (1, 256), source, scale, zeros[source])
+        shape = r.pick((1, 256), (1, 256), (1, int(rng.integers(1, 60))), r.image())
+        x = r.maker.input("x", shape, source, scale, zeros[source])
         ratio = {"INT8": 1.0, "UINT8": 1.0, "INT16": 1 / 256, "INT32": 2.0**-24 if source == "INT32" else 2.0**-16}
         y_scale = r.pick(scale, r.near(scale)) if source == target else r.near(scale * ratio[target] / ratio[source])
         if {source, target} == {"INT8", "UINT8"} and r.pick(True, False):
             y_scale, zeros[target] = scale, zeros[source] + (128 if target == "UINT8" else -128)
-        y = r.maker.tensor("y", (1, 256), target, y_scale, zeros[target])
+        y = r.maker.tensor("y", shape, target, y_scale, zeros[target])
         r.maker.output(y)
         r.maker.operator("QUANTIZE", [x], [y], "QuantizeOptions", 2)
         return r.done()

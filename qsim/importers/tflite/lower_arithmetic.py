@@ -17,7 +17,7 @@ from qsim.importers.tflite.lowering import (
 )
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
-from qsim.numerics import Overflow, Rounding, scalar, shift_only
+from qsim.numerics import Overflow, Rounding, Scheme, scalar, shift_only
 
 BOTH = ("INT8", "INT16")
 
@@ -157,19 +157,16 @@ def quantize(low: Lowering, op: Operator) -> None:
         return
     factor, fmt = float(x.scale) / float(y.scale), INTEGER_FORMATS[y.type]
     bounds, source = (fmt.low, fmt.high), low.value(op, 0)
+    lanes = low.profile.lanes.get(op.name, 1)
     if factor == 1:
         low.requantize(op, source, identity_rescale(), bounds, input_zero_point=x.zero_point)
-    elif op.name not in low.profile.lanes or x.size % low.profile.lanes[op.name] == 0:
-        rescale = make_rescale(low.profile.quantize, [factor])
-        low.requantize(op, source, rescale, bounds, input_zero_point=x.zero_point)
-    elif len(graph_shape(y.shape)) == 1:
-        low.requantize_lanes(op, source, low.profile.quantize, [factor], bounds, input_zero_point=x.zero_point)
+    elif x.size % lanes == 0 or x.size < lanes:
+        scheme = low.profile.quantize if x.size >= lanes else Scheme.TFLITE_DOUBLE
+        low.requantize(op, source, make_rescale(scheme, [factor]), bounds, input_zero_point=x.zero_point)
     else:
-        raise low.unsupported(
-            op,
-            f"has {x.size} elements, which the engine's vector kernel of {low.profile.lanes[op.name]} splits",
-            "choose profile='litert-ref'",
-        )
+        # The vector kernel runs over the flat elements.
+        flat = low.reshaped(op, source, (x.size,), "flat")
+        low.requantize_lanes(op, flat, low.profile.quantize, [factor], bounds, input_zero_point=x.zero_point)
 
 
 LOWERINGS: dict[str, Lower] = {

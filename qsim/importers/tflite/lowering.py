@@ -340,7 +340,8 @@ class Lowering:
         **fields: Any,
     ) -> None:
         """``requantize`` by real factors (one, or one per channel), where the channels beyond the engine's last full
-        vector are rescaled with TFLITE_DOUBLE: as one op, or as two on slices, joined again."""
+        vector are rescaled with TFLITE_DOUBLE: as one op, or as two on slices, joined again (and brought into the
+        output's shape where ``source`` is flat)."""
         shape = self.builder.tensor(source).shape
         channels, lanes = shape[-1], self.profile.lanes.get(op.name, 1)
         whole = channels // lanes * lanes
@@ -370,7 +371,13 @@ class Lowering:
                     **fields,
                 )
             )
-        self.result(op, o.Concat, parts, axis=len(shape) - 1)
+        if (*shape[:-1], channels) == graph_shape(self.output(op).shape):
+            self.result(op, o.Concat, parts, axis=len(shape) - 1)
+        else:
+            joined = self.step(
+                op, o.Concat, parts, "joined", axis=len(shape) - 1, quantization=self.quantization(self.output(op))
+            )
+            self.result(op, o.Reshape, [joined])
 
     def table(self, op: Operator, code: Callable[[int], int]) -> None:
         """The output as table[x] over every code of the input's type."""
