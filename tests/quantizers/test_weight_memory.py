@@ -1,0 +1,122 @@
+"""What ``qsim inspect`` says of weight memory, counted again in the emitted files."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from c_graphs import C_GRAPHS
+from graphs import small_cnn
+
+import qsim
+from qsim import cli
+from qsim.demo.flow import MODELS
+from qsim.emit import files
+from qsim.emit.common import identifiers
+from qsim.emit.weight_memory import weight_memory
+from qsim.ir import Graph
+
+BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
+GRAPHS = {
+    "blueoil": lambda: qsim.load(MODELS["blueoil"][0]),
+    "digits": lambda: qsim.load(MODELS["digits"][0]),
+    "small_cnn": small_cnn,
+    "binary_layers": C_GRAPHS["binary_layers"],
+    "ternary_layers": C_GRAPHS["ternary_layers"],
+}
+
+
+def c_arrays(graph: Graph) -> dict[str, tuple[str, list[int]]]:
+    """Output tensor -> (C type, initialisers) of its weights in weights.c."""
+    text = files(graph, "c")["weights.c"]
+    names = {ident: tensor for tensor, ident in identifiers(graph).items()}
+    found = {}
+    for kind, symbol, size, body in re.findall(
+        r"^const (\w+) (\w+)__weights\[(\d+)\] = \{\n(.*?)\n\};", text, flags=re.M | re.S
+    ):
+        values = [int(v) for v in re.findall(r"-?\d+", body)]
+        assert len(values) == int(size)
+        found[names[symbol.removeprefix(f"{graph.name.lower()}_")]] = kind, values
+    return found
+
+
+def rtl_memories(graph: Graph) -> dict[str, tuple[int, list[int]]]:
+    """Output tensor -> (bits of a word, words) of its weights: the words in the .mem file, their width in the top."""
+    made = files(graph, "rtl")
+    (top,) = (text for name, text in made.items() if name.endswith("_top.sv"))
+    found = {}
+    for tensor, ident in identifiers(graph).items():
+        if (text := made.get(f"mem/{ident}__weights.mem")) is None:
+            continue
+        (instance,) = re.findall(rf"#\(([^#]*?/{ident}__weights\.mem.*?)\)\s*{ident}__kernel\b", top, flags=re.S)
+        parameter = dict(re.findall(r"\.(\w+)\s*\(([^()]*)\)", instance))
+        word = int(parameter["WORD"]) if parameter["SHARED"] == "1'b1" else 1
+        width = int(parameter["W_WIDTH"]) * int(parameter["LANES"]) * word
+        lines = [line for line in text.split() if not line.startswith("//")]
+        assert {len(line) for line in lines} == {-(-width // 4)}
+        found[tensor] = width, [int(line, 16) for line in lines]
+    return found
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_c_figures_are_the_emitted_arrays(name: str) -> None:
+    graph = GRAPHS[name]()
+    emitted = c_arrays(graph)
+    figures = {m.tensor: m.c_bytes for m in weight_memory(graph)}
+    assert figures == {tensor: BYTES[kind] * len(values) for tensor, (kind, values) in emitted.items()}
+    for op in graph.ops:
+        if op.output in emitted and emitted[op.output][0] == "uint32_t":
+            # Every +1 is a one in memory, and with two bits every -1; padding is zeros.
+            ternary = bool((op.weights.values == 0).any())
+            ones = np.abs(op.weights.values).sum() if ternary else (op.weights.values > 0).sum()
+            scale = np.abs(op.weights.values).max() if ternary else 1
+            assert sum(v.bit_count() for v in emitted[op.output][1]) * scale == ones
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_rtl_figures_are_the_emitted_memories(name: str) -> None:
+    graph = GRAPHS[name]()
+    emitted = rtl_memories(graph)
+    figures = {m.tensor: m.rtl_bits for m in weight_memory(graph)}
+    assert figures == {tensor: width * len(words) for tensor, (width, words) in emitted.items()}
+    for op in graph.ops:
+        if op.output in emitted and len(np.unique(op.weights.values)) == 2 and op.weights.low == -op.weights.high:
+            assert sum(v.bit_count() for v in emitted[op.output][1]) == (op.weights.values > 0).sum()
+
+
+def test_a_binary_network_takes_one_bit_a_weight_and_padding() -> None:
+    """In the RTL exactly one bit; in C each output's bits padded to words of 32."""
+    graph = GRAPHS["blueoil"]()
+    ops = {op.output: op for op in graph.ops}
+    for m in weight_memory(graph):
+        outputs = ops[m.tensor].weights.shape[-1]
+        assert (m.encoding, m.distinct) == ("binary, 1 bit", 2)
+        assert m.rtl_bits == m.count
+        assert m.c_bytes == 4 * outputs * -(-m.count // outputs // 32)
+
+
+def test_inspect_prints_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(MODELS["blueoil"][0])]) == 0
+    table = capsys.readouterr().out.split("Weight memory\n")[1].split("\nC bytes:")[0]
+    rows = [line.split() for line in table.splitlines() if not set(line) <= set("─ ")]
+    found = weight_memory(GRAPHS["blueoil"]())
+    for row, m in zip(rows[1:-1], found, strict=True):
+        shown = f"{m.tensor} {m.count} {m.distinct} {m.encoding} {m.c_bytes} {m.c_kernel} {m.rtl_bits} {m.rtl_kernel}"
+        assert row == shown.split()
+    totals = [sum(getattr(m, field) for m in found) for field in ("count", "c_bytes", "rtl_bits")]
+    assert rows[-1] == ["total", *map(str, totals)]
+
+
+def test_a_target_that_cannot_be_emitted_has_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """The other target's figures stand."""
+    from qsim.emit import weight_memory as module
+    from qsim.errors import UnsupportedError
+
+    def refused(*arguments: object) -> object:
+        raise UnsupportedError("no")
+
+    monkeypatch.setattr(module, "build", refused)
+    assert cli.main(["inspect", str(MODELS["blueoil"][0])]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("total") and "5392" in x)
+    assert line.split() == ["total", "42256", "5392", "-"]
