@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,20 +79,59 @@ CONVOLUTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_mac(name: str, tmp_path: Path) -> None:
-    s = CONVOLUTIONS[name]
-    rng = random.Random(name)
-    channels, out, kernel = s["CG"] * s["GROUPS"], s["OUT"], s["KH"] * s["KW"]
-    w = {
-        (u, v, k, o): value
-        for (u, v, k, o), value in zip(
-            [(u, v, k, o) for u in range(s["KH"]) for v in range(s["KW"]) for k in range(s["CG"]) for o in range(out)],
-            codes(rng, kernel * s["CG"] * out, -4, 3),
-        )
-    }
+@dataclass(frozen=True)
+class Weights:
+    """Values that weights take, the code that stands for each, and the parameters of qsim_mac; x: the inputs about
+    their zero point."""
+
+    values: list[int]
+    codes: list[int]
+    bits: int
+    x: list[int]
+    parameters: dict[str, object]
+
+
+KINDS = {
+    "MULTIPLY": Weights(list(range(-4, 4)), [4, 5, 6, 7, 0, 1, 2, 3], 3, list(range(-20, 20)), {}),
+    "ADD, two bits": Weights([-5, 0, 5], [3, 0, 1], 2, list(range(-20, 20)), {"X_WIDTH": 6, "SCALE": 5}),
+    "ADD, one bit": Weights([-1, 1], [0, 1], 1, list(range(-20, 20)), {"X_WIDTH": 6}),
+    "SHIFT": Weights([0, 1, -1, 2, -8, 8], [0, 1, 9, 2, 12, 4], 4, list(range(-20, 20)),
+                     {"X_WIDTH": 6, "EXPONENT": 3, "ZEROS": 1}),
+    "SHIFT without zero": Weights([3, -6, 24], [0, 5, 3], 3, [-3, 0, 2], {"X_WIDTH": 3, "EXPONENT": 3, "SCALE": 3}),
+    "PLANES": Weights([-1, 1], [0, 1], 1, [-4, -3, 0, 1, 2, 3], {"X_WIDTH": 3}),
+    "PLANES, unsigned": Weights([-6, 6], [0, 1], 1, [0, 1, 2, 3], {"X_WIDTH": 2, "X_SIGNED": 0, "SCALE": 6}),
+    "XNOR": Weights([-2, 2], [0, 1], 1, [-3, 3], {"X_WIDTH": 1, "X_SIGNED": 0, "SCALE": 6}),
+}  # fmt: skip
+
+DEFAULT = [(name, "MULTIPLY") for name in CONVOLUTIONS] + [(next(iter(CONVOLUTIONS)), "XNOR")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=() if (name, kind) in DEFAULT else pytest.mark.slow)
+        for name in CONVOLUTIONS
+        for kind in KINDS
+    ],
+)
+def test_mac(name: str, kind: str, tmp_path: Path) -> None:
+    s, weights = CONVOLUTIONS[name], KINDS[kind]
+    if kind.startswith("PLANES") and not s["SHARED"]:
+        pytest.skip("bit planes are for lanes that share their inputs")
+    rng = random.Random(name + kind)
+    channels, out = s["CG"] * s["GROUPS"], s["OUT"]
+    positions = [
+        (u, v, k, o) for u in range(s["KH"]) for v in range(s["KW"]) for k in range(s["CG"]) for o in range(out)
+    ]
+    corners = [*weights.values, *(rng.choice(weights.values) for _ in positions)]
+    w = dict(zip(positions, corners))
+    code = {at: weights.codes[weights.values.index(value)] for at, value in w.items()}
     bias = codes(rng, out, -100, 100)
-    frames = [codes(rng, s["H"] * s["W"] * channels, -32, 31) for _ in range(FRAMES)]
+    size = s["H"] * s["W"] * channels
+    x_values = [max(-32, min(31, value + s["ZERO"])) for value in weights.x]
+    frames = [[*x_values[:size], *(rng.choice(x_values) for _ in range(size - len(x_values)))] for _ in range(FRAMES)]
+    for frame in frames:
+        rng.shuffle(frame)
     expected = []
     for frame in frames:
         x = {
@@ -114,8 +154,8 @@ def test_mac(name: str, tmp_path: Path) -> None:
                             for lane in range(s["LANES"]):
                                 for e in range(s["WORD"]):
                                     o = (g * tiles + t) * s["LANES"] + lane
-                                    code = w[u, v, cw * s["WORD"] + e, o] & 7
-                                    word |= code << (3 * (lane * s["WORD"] + e))
+                                    at = weights.bits * (lane * s["WORD"] + e)
+                                    word |= code[u, v, cw * s["WORD"] + e, o] << at
                             words.append(word)
     else:
         groups, tiles = s["GROUPS"] // s["WORD"], 1
@@ -123,12 +163,13 @@ def test_mac(name: str, tmp_path: Path) -> None:
             for u in range(s["KH"]):
                 for v in range(s["KW"]):
                     lanes = range(s["LANES"])
-                    words.append(sum((w[u, v, 0, g * s["LANES"] + n] & 7) << (3 * n) for n in lanes))
+                    words.append(sum(code[u, v, 0, g * s["LANES"] + n] << (weights.bits * n) for n in lanes))
     biases = [sum((bias[i + n] & 0xFFFF) << (16 * n) for n in range(s["LANES"])) for i in range(0, out, s["LANES"])]
-    width = 3 * s["LANES"] * (s["WORD"] if s["SHARED"] else 1)
+    width = weights.bits * s["LANES"] * (s["WORD"] if s["SHARED"] else 1)
     names = ("H", "W", "OH", "OW", "KH", "KW", "SH", "SW", "DH", "DW", "TOP", "LEFT", "WORD", "LANES", "SHARED", "ZERO")
-    parameters = {n: s[n] for n in (*names, "SHIFT", "DEPTH")} | {
-        "WIDTH": 6, "C": channels, "GROUPS": groups, "TILES": tiles, "CREDITS": 2, "W_WIDTH": 3, "OUT_WIDTH": 16,
+    parameters = {n: s[n] for n in (*names, "SHIFT", "DEPTH")} | weights.parameters | {
+        "WIDTH": 6, "C": channels, "GROUPS": groups, "TILES": tiles, "CREDITS": 2, "W_WIDTH": weights.bits,
+        "OUT_WIDTH": 16, "KIND": f'"{kind.split(",")[0].split(" ")[0]}"', "HIGH": s["ZERO"] + weights.x[-1],
         "WEIGHTS": memory(tmp_path, "weights.mem", width, words),
         "BIAS": memory(tmp_path, "bias.mem", 16 * s["LANES"], biases),
     }  # fmt: skip

@@ -65,6 +65,12 @@ class Folding:
         """Cycles per frame of the slowest of: the unit, its input stream, its output stream."""
         return max(self.cycles, self.reads, self.writes)
 
+    @property
+    def rank(self) -> int:
+        """The lower the better among units of as many products and cycles: with multipliers the one of most lanes;
+        without, word and lanes alike, since the accumulators then cost more than the products."""
+        return -self.lanes if self.multiplies else abs(self.lanes - self.word)
+
 
 def is_multiplying(op: o.Op) -> bool:
     """Whether the op is computed by a multiply-accumulate unit that can be folded."""
@@ -72,7 +78,7 @@ def is_multiplying(op: o.Op) -> bool:
 
 
 def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[Folding]:
-    """Every possible unit for ``op``, by rising number of products per cycle; among equals more lanes first."""
+    """Every possible unit for ``op``, by rising number of products per cycle; among equals by rank."""
     match op:
         case o.Dense():
             kernel, groups, group_in, outputs = 1, 1, op.weights.shape[0], op.weights.shape[1]
@@ -119,7 +125,7 @@ def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) ->
             for word in _divisors(groups)
             if word > 1
         ]
-    return sorted(found, key=lambda f: (f.products, f.cycles, -f.lanes))
+    return sorted(found, key=lambda f: (f.products, f.cycles, f.rank))
 
 
 def _divisors(n: int) -> list[int]:
@@ -160,7 +166,7 @@ def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
     for op in ops:
         if op.layer in wanted:
             fitting = [f for f in every[op.output] if f.products <= wanted[op.layer]]
-            chosen[op.output] = min(fitting, key=lambda f: (f.cycles, f.products, -f.lanes))
+            chosen[op.output] = min(fitting, key=lambda f: (f.cycles, f.products, f.rank))
         else:
             free.append(op.output)
     floor = max([1, *(t.size for t in graph.tensors.values()), *(max(f.reads, f.writes) for f in chosen.values())])
@@ -173,5 +179,5 @@ def choose(graph: Graph, request: object = None) -> dict[str, Folding]:
         wider = [f for f in every[slowest] if f.cycles < here.cycles and f.cost - here.cost <= spare]
         if not wider:
             break
-        chosen[slowest] = min(wider, key=lambda f: (f.products, f.cycles, -f.lanes))
+        chosen[slowest] = min(wider, key=lambda f: (f.products, f.cycles, f.rank))
     return chosen

@@ -16,9 +16,9 @@ from qsim.ir import ops as o
 
 Arithmetic = Literal["multiply", "add", "shift", "planes", "xnor"]
 
-MAX_PLANES, MIN_WORD, MIN_LANES = 2, 4, 2
-"""Bit planes are counted where inputs have at most so many bits, and a unit at least so many inputs per lane and lanes
-that share the sum of the inputs; else adding and subtracting takes less logic."""
+PLANES_FROM, MIN_LANES = {1: 4, 2: 4, 3: 16, 4: 16}, 2
+"""Bit planes are counted where inputs have so many bits -> and a lane sums at least so many, in at least so many
+lanes, which share the sum of the inputs; else adding and subtracting takes less logic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,8 @@ class Products:
     arithmetic: xnor (bits compared and counted), planes (bit planes of the inputs masked and counted), add (added or
     subtracted), shift (shifted, then added or subtracted) or multiply. x_width, x_signed: the least bits of every input
     code minus its zero point, and of 0 (xnor: the one bit). high: xnor: the code that the bit 1 stands for. scale: the
-    factor of the sum. weights: their number. bits: of the weight memory, padding included.
+    factor of the sum. weights: their number. bits: of the weight memory; it has no padding, since a word is what the
+    unit reads in one cycle.
     """
 
     layer: str
@@ -60,8 +61,8 @@ _TEXT: dict[Arithmetic, str] = {
 def products(graph: Graph, op: Linear, folding: Folding) -> Products:
     """The products of ``op`` in a unit of ``folding``.
 
-    Binary weights: xnor where every input is +a or -a about its zero point and no gaps are filled in; else planes within
-    MAX_PLANES, MIN_WORD and MIN_LANES; else add. Ternary weights: add. Powers of two: shift.
+    Binary weights: xnor where every input is +a or -a about its zero point and no gaps are filled in; else planes
+    where PLANES_FROM and MIN_LANES say so; else add. Ternary weights: add. Powers of two: shift.
     """
     found = encoding(op)
     low, high = (end - op.input_zero_point for end in graph[op.inputs[0]].range)
@@ -75,7 +76,7 @@ def products(graph: Graph, op: Linear, folding: Folding) -> Products:
         magnitude = sign_magnitude(graph, op)
     if magnitude is not None:
         arithmetic, width, signed, scale = "xnor", 1, False, scale * magnitude
-    elif found.kind == "binary" and width <= MAX_PLANES and _counts(folding):
+    elif found.kind == "binary" and width in PLANES_FROM and _counts(folding, PLANES_FROM[width]):
         arithmetic = "planes"
     elif not found.multiplies:
         arithmetic = "shift" if found.kind == "power_of_two" else "add"
@@ -94,8 +95,8 @@ def products(graph: Graph, op: Linear, folding: Folding) -> Products:
     )
 
 
-def _counts(folding: Folding) -> bool:
-    return folding.shared and folding.word >= MIN_WORD and folding.lanes >= MIN_LANES
+def _counts(folding: Folding, least: int) -> bool:
+    return folding.shared and folding.word >= least and folding.lanes >= MIN_LANES
 
 
 def _has_gaps(op: Linear) -> bool:
@@ -106,9 +107,7 @@ def _has_gaps(op: Linear) -> bool:
 def layer_products(graph: Graph, foldings: Mapping[str, Folding] | None = None) -> tuple[Products, ...]:
     """The products of every operation with constant weights, in order.
 
-    foldings: output tensor -> unit, as ``qsim.analysis.folding.choose`` gives them (default: its default). A word of
-    the weight memory is what a unit reads in one cycle, so that words have no unused bits; the memory's depth is the
-    number of words.
+    foldings: output tensor -> unit, as ``qsim.analysis.folding.choose`` gives them (default: its default).
     """
     chosen = choose(graph) if foldings is None else foldings
     ops = [op for op in graph.ops if isinstance(op, Linear)]
@@ -116,4 +115,4 @@ def layer_products(graph: Graph, foldings: Mapping[str, Folding] | None = None) 
     return tuple(products(graph, op, chosen[op.output]) for op in ops)
 
 
-__all__ = ["MAX_PLANES", "Arithmetic", "Products", "layer_products", "products"]
+__all__ = ["MIN_LANES", "PLANES_FROM", "Arithmetic", "Products", "layer_products", "products"]

@@ -9,6 +9,7 @@ from typing import Any
 from qsim.analysis import streaming as s
 from qsim.analysis.folding import choose
 from qsim.analysis.network import build
+from qsim.analysis.products import layer_products
 from qsim.analysis.schedule import Schedule, schedule_network
 from qsim.emit.common import environment, header_lines, identifier, identifiers, library, one_line
 from qsim.emit.rtl_instances import Context, Instance, instance
@@ -240,6 +241,17 @@ def _readme_view(graph: Graph, d: Design) -> dict[str, Any]:
         "interval": d.schedule.interval,
         "layers": rows,
         "multipliers": sum(d.schedule.multipliers.values()),
+        "products": [
+            {
+                "layer": one_line(p.layer),
+                "weights": p.weights,
+                "encoding": str(p.encoding),
+                "bits": p.bits,
+                "lanes": d.network.foldings[p.tensor].products,
+                "text": p.text,
+            }
+            for p in layer_products(graph, d.network.foldings)
+        ],
         "shapes": {p.prefix: " x ".join(map(str, graph[p.tensor].shape)) for p in d.ports},
         "tensors": [
             (one_line(name), d.names[stream], str(d.network.streams[stream].format))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import corner_codes
+from graphs import Net, corner_codes
 from rtl_products import INPUTS, LAYERS, WEIGHTS, network
 
 from qsim.analysis.folding import choose
@@ -20,6 +20,8 @@ from qsim.analysis.products import layer_products
 from qsim.emit import emit
 from qsim.emit.rtl import design, files
 from qsim.ir import Graph
+from qsim.ir import ops as o
+from qsim.numerics import IntArray, IntFormat
 from qsim.simulate import Simulator
 from qsim.verify.rtl_native import NativeBench
 
@@ -47,13 +49,13 @@ SOME = {
     "signs": [("conv, padded", "signs times 22"), ("transposed", "signs"), ("depthwise", "signs"),
               ("dense", "ternary times 5")],
     "two bits": [("dense", "signs"), ("conv, strided and dilated", "signs"), ("groups", "ternary"),
-                 ("conv 1d", "powers and zero")],
-    "zero point": [("conv, padded", "powers times 3"), ("dense", "signs times 22"), ("transposed", "ternary"),
+                 ("conv, padded", "powers times 3")],
+    "zero point": [("conv 1d", "powers and zero"), ("dense", "signs times 22"), ("transposed", "ternary"),
                    ("depthwise", "powers")],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("inputs", SOME)
+@pytest.mark.parametrize("inputs", [*list(SOME)[:2], pytest.param("zero point", marks=pytest.mark.slow)])
 def test_exact_for_some_of_every_kind(inputs: str, tmp_path: Path) -> None:
     measure(tmp_path, *network(inputs, SOME[inputs], 12))
 
@@ -120,6 +122,20 @@ def test_which_products() -> None:
     assert kinds("signs", "dense", "ternary times 5") == "add"
     assert kinds("signs", "dense", "powers times 3") == "shift"
     assert kinds("signs", "dense", "any") == "multiply"
+
+
+@pytest.mark.parametrize(
+    ("bits", "inputs", "outputs", "expected"),
+    [(2, 4, 2, "planes"), (2, 3, 2, "add"), (2, 4, 1, "add"), (3, 16, 2, "planes"), (4, 16, 2, "planes"),
+     (4, 15, 2, "add"), (5, 64, 2, "add")],
+)  # fmt: skip
+def test_bit_planes_from_where_they_pay(bits: int, inputs: int, outputs: int, expected: str) -> None:
+    net = Net("bits")
+    x = net.input((inputs,), IntFormat(bits, False))
+    weights = IntArray(np.where(np.arange(inputs * outputs).reshape(inputs, outputs) % 3, 1, -1))
+    graph = net.build(net.add(o.Dense, x, weights=weights, bias=None, name="fc"))
+    (found,) = layer_products(graph, choose(graph, {"fc": inputs * outputs}))
+    assert (found.arithmetic, found.x_width) == (expected, bits + (expected == "add"))
 
 
 def test_multipliers_are_counted_where_there_are_some(tmp_path: Path) -> None:
