@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_tflite_models import mobilenet
 from tflite_make import FILES, model_file, random_codes, tflm
 
 from qsim.importers.tflite import load_tflite
@@ -133,6 +134,34 @@ def test_one_keyword_spotting_frame_through_rtl() -> None:
     report = compare(graph, "rtl", frame, budget=512)
     expected = tflm(data, [batches[0][4:]])[0]
     assert np.array_equal(report.results[0].outputs[graph.outputs[0].tensor].reshape(-1), expected.reshape(-1))
+
+
+@lru_cache(maxsize=1)
+def person_detect() -> tuple[bytes, Graph, dict[str, Any]]:
+    """The architecture of TFLM's person_detect and MLPerf Tiny's visual wake words, with random weights."""
+    data = mobilenet(np.random.default_rng(9))
+    graph = load_tflite(data)
+    return data, graph, Simulator(graph).trace_codes(sample_codes(graph, 6, seed=27))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["c", "hls"])
+def test_person_detect_whole(target: str) -> None:
+    data, graph, _ = person_detect()
+    batches = random_codes(graph, 12 if target == "c" else 5, seed=28)
+    report = compare(graph, target, {graph.inputs[0].tensor: batches[0]}, budget=256)
+    found = report.results[0].outputs[graph.outputs[0].tensor]
+    expected = tflm(data, batches)[0]
+    assert np.array_equal(found.reshape(len(batches[0]), -1), expected.reshape(len(batches[0]), -1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(31))
+def test_person_detect_layers_through_rtl(index: int) -> None:
+    _, graph, traced = person_detect()
+    assert len(graph.layers()) == 31
+    cut = Extract(layers=(graph.layers()[index],), name=f"layer{index}")(graph)
+    compare(cut, "rtl", layer_codes(cut, traced))
 
 
 def test_another_rounding_is_seen() -> None:
