@@ -50,27 +50,22 @@ def _search(factor: float, low: int, high: int, codes: Array) -> tuple[int, int]
 
 
 def float64_rescale(
-    factors: Sequence[float], ranges: Sequence[tuple[int, int]], bounds: tuple[int, int], layer: str
-) -> Rescale:
-    """A PLAIN rescale equal to round_half_away(float64(acc * factor)) clipped to ``bounds``.
+    factors: Sequence[float], ranges: Sequence[tuple[int, int]], bounds: tuple[int, int]
+) -> Rescale | None:
+    """A PLAIN rescale equal to round_half_away(float64(acc * factor)) clipped to ``bounds``; None where no multiplier
+    with products of up to 62 bits gives the same codes.
 
     Parameters
     ----------
     factors: one per channel (positive). ranges: the proven accumulator range per channel.
     bounds: least and greatest code, before the zero point is added.
-
-    Raises UnsupportedError where no multiplier of up to 53 bits gives the same codes within 62 bits.
     """
     codes = np.arange(bounds[0] + 1, bounds[1] + 1, dtype=np.int64)
     pairs = []
     for factor, (low, high) in zip(factors, ranges, strict=True):
         pair = _search(factor, low, high, codes)
         if pair is None:
-            raise UnsupportedError(
-                f"no integer multiplier gives LiteRT's float64 rescale by {factor!r} on [{low}, {high}]",
-                layer=layer,
-                way_out="choose profile='tflm'",
-            )
+            return None
         pairs.append(pair)
     one = all(p == pairs[0] for p in pairs)
     return Rescale(
@@ -80,6 +75,40 @@ def float64_rescale(
         rounding=Rounding.RND_INF,
         scheme=Scheme.PLAIN,
     )
+
+
+FINE_BITS = 28
+"""Bits of the lower of the two multipliers of ``float64_split``."""
+
+
+def float64_split(
+    factors: Sequence[float], ranges: Sequence[tuple[int, int]], bounds: tuple[int, int], layer: str
+) -> tuple[IntArray, IntArray, IntArray]:
+    """(coarse, fine, shift) per channel: the factor's own 53 bits m = coarse * 2**28 + fine, so that
+
+    round_half_away(float64(acc * factor)) = round_half_up((acc * coarse + floor(acc * fine / 2**28)) * 2**-shift)
+
+    on the whole range, clipped to ``bounds``: checked where the codes change. Parameters as in ``float64_rescale``.
+    Raises UnsupportedError where the two differ or a product leaves 62 bits.
+    """
+    codes = np.arange(bounds[0] + 1, bounds[1] + 1, dtype=np.int64)
+    found = []
+    for factor, (low, high) in zip(factors, ranges, strict=True):
+        mantissa, exponent = np.frexp(factor)
+        m, shift = int(mantissa * (1 << 53)), 53 - int(exponent)
+        coarse, fine = m >> FINE_BITS, m & ((1 << FINE_BITS) - 1)
+        wanted, t = (a.astype(object) for a in _changes(factor, low, high, codes))
+        half = 1 << (shift - 1)
+        same = all((a * m + half >> shift) >= c > ((a - 1) * m + half >> shift) for c, a in zip(wanted, t, strict=True))
+        if not same or max(abs(low), abs(high)) * max(coarse, fine) > INT64_SAFE or not 0 < shift - FINE_BITS <= 62:
+            raise UnsupportedError(
+                f"no integer multiplier gives LiteRT's float64 rescale by {factor!r} on [{low}, {high}]",
+                layer=layer,
+                way_out="choose profile='tflm'",
+            )
+        found.append((coarse, fine, shift - FINE_BITS))
+    coarse_all, fine_all, shifts = (IntArray(list(column)) for column in zip(*found, strict=True))
+    return coarse_all, fine_all, shifts
 
 
 def step_function(function: Callable[[Array], Array], low: int, high: int) -> tuple[IntArray, int]:

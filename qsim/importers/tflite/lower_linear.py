@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.exact import float64_rescale
+from qsim.importers.tflite.exact import FINE_BITS, float64_rescale, float64_split
 from qsim.importers.tflite.lowering import (
     INT32,
     UNIT,
@@ -21,7 +22,7 @@ from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, IntFormat, Scheme
+from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rounding, Scheme, shift_only
 
 INT64 = IntFormat(64, True)
 ACTIVATIONS = ("INT8", "INT16")
@@ -124,13 +125,41 @@ def _finish(low: Lowering, op: Operator, acc: str, factors: list[float], scheme:
         if len(factors) == 1:
             ranges = [(min(a for a, _ in ranges), max(b for _, b in ranges))]
         codes = bounds[0] - y.zero_point, bounds[1] - y.zero_point
-        rescale = float64_rescale(factors, ranges, codes, low.layer(op))
+        single = float64_rescale(factors, ranges, codes)
+        if single is None:
+            _finish_split(low, op, acc, float64_split(factors, ranges, codes, low.layer(op)), bounds)
+            return
+        rescale = single
     elif wide:
         rescale = wide_rescale(factors)
     else:
         low.requantize_lanes(op, acc, scheme, factors, bounds)
         return
     low.requantize(op, acc, rescale, bounds)
+
+
+def _finish_split(
+    low: Lowering, op: Operator, acc: str, split: tuple[IntArray, IntArray, IntArray], bounds: tuple[int, int]
+) -> None:
+    """The rescale of ``float64_split``: two products, their sum, one shift."""
+    coarse, fine, shift = split
+    reach = max(-low.builder.tensor(acc).range[0], low.builder.tensor(acc).range[1])
+    names = []
+    for name, multiplier, right in (("coarse", coarse, 0), ("fine", fine, FINE_BITS)):
+        names.append(
+            low.step(
+                op,
+                o.Requantize,
+                [acc],
+                name,
+                rescale=dataclasses.replace(shift_only(right, Rounding.TRN), multiplier=multiplier),
+                overflow=Overflow.SAT,
+                low=-(reach * multiplier.high >> right) - 1,
+                high=reach * multiplier.high >> right,
+            )
+        )
+    total = low.step(op, o.Add, names, "scaled", shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    low.requantize(op, total, dataclasses.replace(shift_only(0, Rounding.RND), shift=shift), bounds)
 
 
 def conv_2d(low: Lowering, op: Operator) -> None:
