@@ -48,6 +48,8 @@ def test_a_bound_that_the_file_does_not_keep_is_told(tmp_path: Path) -> None:
     assert [saved["r"].range[1], live["r"].range[1]] == [63, 20]
     assert any("layer r: relu_upper_bound=2.5" in note for note in saved.notes)
     assert not live.notes
+    activation.is_quantized_clip = True
+    assert qsim.load(model, input_format="fixed<8,4>") == saved
 
 
 def test_an_input_format_that_is_none() -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from qsim.analysis.builder import GraphBuilder
-from qsim.errors import UnsupportedError, UsageError
+from qsim.errors import QsimError, UnsupportedError, UsageError
 from qsim.importers.keras import (
     lower_activation,
     lower_conv,
@@ -29,7 +29,7 @@ from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir import Graph, Output, Quantization
 from qsim.ir.ops import Reshape
 from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
-from qsim.quantizers import QUANTIZERS, parse, quantizer
+from qsim.quantizers import QUANTIZERS, QuantizedRelu, parse, quantizer
 from qsim.quantizers.rules import Uniform
 
 LAYERS: dict[str, Lowering] = {
@@ -62,7 +62,7 @@ def lower(
     b = GraphBuilder(model.name, profile)
     ctx = Context(model, b, Rescaling.parse(rescale))
     for node in model.nodes:
-        _note_lost_bounds(b, node)
+        _note_idle_bounds(b, node)
     formats = _formats(model, input_format)
     by_name = {node.name: node for node in model.nodes}
     values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
@@ -77,17 +77,21 @@ def lower(
     return b.build(outputs)
 
 
-def _note_lost_bounds(b: GraphBuilder, node: LayerNode) -> None:
-    """Tell where a file cannot say whether relu_upper_bound acts: QKeras saves the bound without is_quantized_clip."""
+def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
+    """Tell of a relu_upper_bound that does not act. A file cannot say that it does: QKeras saves the bound without
+    is_quantized_clip, so that what was trained with it off comes back with it on."""
     for key, value in node.config.items():
-        config = value.get("config") if isinstance(value, Mapping) else None
-        if not isinstance(config, Mapping) or config.get("relu_upper_bound") is None:
+        if key != "activation" and not key.endswith(("_quantizer", "_activation")):
             continue
-        if value.get("class_name") == "quantized_relu" and "is_quantized_clip" not in config:
+        try:
+            twin = quantizer(value)
+        except QsimError:
+            continue  # whoever needs it says why
+        if isinstance(twin, QuantizedRelu) and twin.relu_upper_bound and twin.is_quantized_clip:
             b.note(
-                f"layer {node.name}: relu_upper_bound={config['relu_upper_bound']} of its {key} has no effect, as in "
-                "Keras after loading the file: QKeras does not save is_quantized_clip. If the model was trained with "
-                "is_quantized_clip=False, pass the model in memory."
+                f"layer {node.name}: relu_upper_bound={twin.relu_upper_bound} of its {key} has no effect, since "
+                "is_quantized_clip is on. QKeras does not save it where it is off: a model trained so keeps its bounds "
+                "in memory only, for Keras too."
             )
 
 
