@@ -359,6 +359,7 @@ def test_a_backward_is_found_again_in_a_file(tmp_path: Path) -> None:
         keras.models.load_model(path, compile=False)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_the_file(tmp_path: Path) -> None:
     """With this package imported Keras needs no custom_objects; outputs are the same."""
     x = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
