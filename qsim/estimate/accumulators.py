@@ -111,7 +111,7 @@ def _bounds(source: Source, op: Linear, low: float, high: float, qkeras_channels
     it, for the first so many channels."""
     graph = source.graph
     x_scale = graph[op.inputs[0]].quantization.scale[0]
-    y_scale = graph[op.output].quantization.scale
+    y_scale, y_offset = graph[op.output].quantization.scale, graph[op.output].quantization.offset
     w = op.weights.values.reshape(-1, op.weights.shape[-1])
     count = w.shape[1] if qkeras_channels is None else min(qkeras_channels, w.shape[1])
     low_f, high_f = min(Fraction(low), Fraction(0)), max(Fraction(high), Fraction(0))
@@ -120,7 +120,9 @@ def _bounds(source: Source, op: Linear, low: float, high: float, qkeras_channels
         y = y_scale[i if len(y_scale) > 1 else 0]
         unit = y * (1 << op.product_shift) / x_scale  # the real value of one weight code
         positive, negative = (Fraction(int(part.sum())) * unit for part in (w[w[:, i] > 0, i], w[w[:, i] < 0, i]))
-        bias = Fraction(0) if op.bias is None else int(op.bias.values[i]) * y
+        # A bias that does not lie on the products' grid is kept in the meaning of the codes.
+        bias = y_offset[i if len(y_offset) > 1 else 0]
+        bias += 0 if op.bias is None else int(op.bias.values[i]) * y
         if qkeras_channels is not None:
             positive, negative, bias = (
                 positive + (bias if bias > 0 else 0),

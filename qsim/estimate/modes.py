@@ -45,7 +45,11 @@ _BY_NAME: dict[str, tuple[int, int | None, int]] = {
     "quantized_hswish": (0, None, 1),
     "quantized_po2": (1, None, 1),
     "quantized_relu_po2": (1, None, 0),
+    "binary_tanh": (3, 1, 1),
+    "binary_sigmoid": (4, 1, 0),
 }
+_FUNCTIONS = ("linear", "hard_sigmoid", "smooth_sigmoid", "hard_tanh", "smooth_tanh")
+"""They do not quantize."""
 _DEFAULT_BITS = {"quantized_bits": 8, "quantized_linear": 8}
 _TERNARY_AT_TWO_BITS = ("quantized_bits", "quantized_tanh", "quantized_ulaw")
 
@@ -61,7 +65,7 @@ def get_quant_mode(quant: Any) -> QuantMode:
     if isinstance(quant, IntArray):
         return mode_of_values(quant)
     call = _call(quant)
-    if call is None or call.name == "linear":
+    if call is None or call.name in _FUNCTIONS:
         return FLOAT
     if call.name not in _BY_NAME:
         raise UsageError(f"{call} is not a quantizer with a known mode: {', '.join(_BY_NAME)}")
@@ -77,8 +81,10 @@ def get_quant_mode(quant: Any) -> QuantMode:
 
 
 def _call(quant: Any) -> Call | None:
-    if quant is None or (callable(quant) and getattr(quant, "__name__", None) == "linear"):
+    if quant is None:
         return None
+    if not isinstance(quant, type) and hasattr(quant, "__name__"):  # an activation function
+        return Call(quant.__name__, (), {})
     if hasattr(quant, "get_config") and not isinstance(quant, str):
         config = {k: v for k, v in quant.get_config().items() if k in ("bits", "integer")}
         return Call(type(quant).__name__, (), config)

@@ -198,6 +198,54 @@ def test_from_samples(cnn: Any) -> None:
         analyze_accumulator(graph, {})
 
 
+def test_from_samples_equals_qkeras() -> None:
+    """Sampled: the same figures. Conservative is analyze_accumulator on the ranges that the layers see (qkeras-v3's
+    own fails on them with a TensorFlow error)."""
+    weights = {"kernel_quantizer": "quantized_bits(4,1,1)", "bias_quantizer": "quantized_bits(5,2,1)"}
+    for seed in range(3):
+        layers = [
+            qkeras.QActivation("quantized_relu(6,1)", name="q"),
+            qkeras.QConv2D(3, 3, **weights, name="c1"),
+            qkeras.QActivation("quantized_relu(4,1)", name="a1"),
+            qkeras.QConv2D(3, 3, **weights, name="c2"),
+            qkeras.QActivation("quantized_bits(4,1)", name="a2"),
+            keras.layers.Flatten(name="f"),
+            qkeras.QDense(7, **weights, name="o"),
+        ]
+        model = with_quantized_weights(layers, (7, 7, 1), seed)
+        x = np.random.default_rng(seed).uniform(0, 2, (30, 7, 7, 1)).astype(np.float32)
+        with contextlib.redirect_stdout(io.StringIO()):
+            sampled = peer.analyze_accumulator_from_sample(model, x, mode="sampled")
+        assert analyze_accumulator_from_sample(model, x, mode="sampled") == sampled
+        inputs = keras.Model(model.inputs, [model.get_layer(n).input for n in ("c1", "c2", "o")])(x)
+        seen = {n: (float(np.min(v)), float(np.max(v))) for n, v in zip(("c1", "c2", "o"), inputs)}
+        assert qkeras_accumulator(model, seen) == peer.analyze_accumulator(model, seen)
+        assert analyze_accumulator(model, seen) == analyze_accumulator_from_sample(model, x)
+
+
+def test_a_bias_beside_the_products_grid_counts() -> None:
+    i = keras.Input((2,), name="x")
+    layer = qkeras.QDense(
+        1, kernel_quantizer="quantized_bits(4,0,1,alpha=0.75)", bias_quantizer="quantized_bits(8,3,alpha=1)", name="d"
+    )
+    model = keras.Model(i, layer(qkeras.QActivation("quantized_bits(4,0)", name="q")(i)))
+    layer.set_weights([np.array([[0.125], [0.0]]), np.array([6.9375])])
+    ranges = proven_input_ranges(qsim.estimate.as_source(model))
+    assert analyze_accumulator(model, ranges) == {"d": 3}
+    assert analyze_accumulator_from_sample(model, np.ones((3, 2)), mode="sampled") == {"d": 3}
+
+
+def test_modes_of_string_activations() -> None:
+    assert get_quant_mode("binary_tanh") == get_quant_mode(qkeras.get_quantizer("binary_tanh")) == (3, 1, 1)
+    assert get_quant_mode("binary_sigmoid") == (4, 1, 0)
+    for name in ("hard_tanh", "smooth_sigmoid", "linear"):
+        assert get_quant_mode(name) == get_quant_mode(qkeras.get_quantizer(name)) == peer.get_quant_mode(None)
+    i = keras.Input((3,), name="x")
+    y = qkeras.QActivation("binary_tanh", name="b")(qkeras.QActivation("quantized_bits(4,0)", name="q")(i))
+    y = qkeras.QDense(2, kernel_quantizer="binary(alpha=1)", bias_quantizer="ternary(alpha=1)", name="d")(y)
+    assert {c.layer: c.kind for c in estimate(keras.Model(i, y))} == {"d": "xor"}
+
+
 def test_cache_and_operation_types_on_graphs(cnn: Any) -> None:
     graph = qsim.load(cnn, input_format="ufixed<8,0>")
     cache = create_activation_cache(graph)
