@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from textwrap import wrap
 
 import numpy as np
 
@@ -65,6 +66,14 @@ def _ports(options: Mapping[str, object]) -> tuple[bool, str]:
     if control not in CONTROLS:
         raise UsageError(f"option control is {control!r}; it must be one of {', '.join(CONTROLS)}")
     return tlast in (True, "true"), str(control)
+
+
+def _note_lines(graph: Graph) -> list[str]:
+    """The graph's notes as lines of // comments; no line ends in a backslash, which would join it to the next."""
+    lines = []
+    for note in graph.notes:
+        lines += wrap(comment_text(note), 116, initial_indent="Note: ", subsequent_indent="    ")
+    return [line + "." if line.endswith("\\") else line for line in lines]
 
 
 def _vectors(design: Design, option: object) -> dict[str, str]:
@@ -130,6 +139,7 @@ def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
         "model": one_line(graph.name),
         "profile": one_line(graph.profile),
         "notes": [comment_text(note) for note in graph.notes],
+        "note_lines": _note_lines(graph),
         "top": top,
         "guard": top.upper() + "_H",
         "tensors": [
