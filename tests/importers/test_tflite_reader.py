@@ -257,6 +257,20 @@ def test_byte_flips_of_every_operator(name: str) -> None:
     assert sum(refused(flip(data, rng)) is not None for _ in range(150)) > 50
 
 
+def test_byte_flips_under_the_survey() -> None:
+    """It reads on where the import stops: still nothing but ModelError comes out, and every entry has its reason."""
+    data, rng = model_file("hello_world_int8.tflite").read_bytes(), np.random.default_rng(4)
+    refused = 0
+    for _ in range(600):
+        try:
+            entries = survey(flip(data, rng))
+        except ModelError:
+            refused += 1
+        else:
+            assert all(e.supported or e.reason for e in entries)
+    assert 100 < refused < 500
+
+
 def test_survey_of_a_damaged_file_is_an_error_too() -> None:
     data = chain().bytes()
     with pytest.raises(ModelError):
