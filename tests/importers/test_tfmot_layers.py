@@ -7,6 +7,7 @@ numbers in the same order of data, and the same codes as TensorFlow Lite Micro c
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -127,13 +128,17 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> None:
 def check(live: Any) -> None:
     data = int8_file(live, codes=False)
     ours, theirs = qsim.load(live), load_tflite(data)
-    same = structure(ours) == structure(theirs)
-    assert same, f"{[type(op).__name__ for op in ours.ops]} and {[type(op).__name__ for op in theirs.ops]}"
+    # The converter orders several inputs and outputs by names of its own.
+    ways = product(permutations(range(len(theirs.outputs))), permutations(range(len(theirs.inputs))))
+    orders = [(ends, starts) for ends, starts in ways if structure(theirs, ends, starts) == structure(ours)]
+    assert orders, f"{[type(op).__name__ for op in ours.ops]} and {[type(op).__name__ for op in theirs.ops]}"
     rng = np.random.default_rng(9)
     reals = [rng.normal(0, 1.5, (20, *entry.shape[1:])).astype(np.float32) for entry in live.inputs]
     found = qsim.Simulator(ours).run(dict(zip([entry.tensor for entry in ours.inputs], reals, strict=True)))
     arrays = list(found.values()) if isinstance(found, dict) else [found]
-    for actual, expected in zip(arrays, tflm(data, reals), strict=True):
+    ends, starts = orders[0]
+    computed = tflm(data, [reals[starts.index(i)] for i in range(len(reals))])
+    for actual, expected in zip(arrays, (computed[i] for i in ends), strict=True):
         assert np.array_equal(actual.astype(np.float32).reshape(20, -1), expected.reshape(20, -1))
 
 
@@ -149,7 +154,7 @@ REFUSED = (0, 11, 15, 18, 26, 30, 34)
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(n, marks=() if n < 4 else pytest.mark.slow) for n in range(48) if n not in REFUSED]
+    "seed", [pytest.param(n, marks=() if n < 2 else pytest.mark.slow) for n in range(48) if n not in REFUSED]
 )
 def test_random_networks(seed: int) -> None:
     check(wrapped(lambda: random_wrapped(seed), seed))

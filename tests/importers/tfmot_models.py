@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,9 +83,12 @@ def int8_file(model: Any, codes: bool = True) -> bytes:
     return bytes(converter.convert())
 
 
-def structure(graph: Graph) -> tuple[Any, ...]:
+def structure(graph: Graph, order: Sequence[int] | None = None, inputs: Sequence[int] | None = None) -> tuple[Any, ...]:
     """What the graph computes, without names and whatever the order of its branches: per output the tree of operations
-    with every number, shape and format of theirs, shared parts by number; and how many operations there are."""
+    with every number, shape and format of theirs, shared parts by number; and how many operations there are.
+
+    order, inputs: positions of the outputs and of the inputs, default as they are.
+    """
     seen: dict[Any, int] = {}
 
     def code(tensor: str) -> int:
@@ -94,6 +97,7 @@ def structure(graph: Graph) -> tuple[Any, ...]:
         if op is None:
             position = [entry.tensor for entry in graph.inputs].index(tensor)
             entry = graph.inputs[position]
+            position = (inputs or range(len(graph.inputs))).index(position)
             key: Any = ("input", position, entry.arithmetic, entry.rounding, entry.low, entry.high)
         else:
             key = (type(op).__name__, repr(attributes(op)), tuple(code(name) for name in op.inputs))
@@ -102,7 +106,7 @@ def structure(graph: Graph) -> tuple[Any, ...]:
         key = (key, found.shape, str(found.format), scale, q.zero_point)
         return seen.setdefault(key, len(seen))
 
-    outputs = tuple(code(entry.tensor) for entry in graph.outputs)
+    outputs = tuple(code(graph.outputs[i].tensor) for i in order or range(len(graph.outputs)))
     return outputs, tuple(seen), len(graph.ops)
 
 
