@@ -170,7 +170,7 @@ class QuantizedHswish(_OfRule):
         def code(x: Fraction) -> int:
             return inner.code(x * min(max(x + shift, Fraction(0)), bound) / bound)
 
-        return Function(code, inner.low, inner.high, inner.scale)
+        return Function(code, inner.low, inner.high, inner.scale, (-shift, -shift / 2, bound - shift))
 
 
 _BITS_ARGUMENTS = ("bits", "integer", "symmetric", "alpha", "scale_axis", "post_training_scale")

@@ -126,6 +126,11 @@ def _float32_log2(a: Fraction, root: int, to_integer: Any) -> int:
     return int(to_integer(np.log(x) / np.float32(math.log(2.0))))
 
 
+def _turns(slope: Fraction) -> tuple[Fraction, ...]:
+    """Where a quadratic approximation falls: around zero, whose exponent is the least one without the doubling."""
+    return -_EPS / slope, Fraction(0), _EPS
+
+
 def _shifted(sign: Array, exponents: Array, what: str) -> tuple[Array, Fraction]:
     """sign * 2**exponents as integers over a common unit."""
     least, greatest = int(exponents.min(initial=0)), int(exponents.max(initial=0))
@@ -164,7 +169,7 @@ class QuantizedPo2(_PowerOfTwo):
             return magnitude if x >= 0 else -magnitude
 
         if self.quadratic_approximation:
-            return Function(code, -top, top, (Fraction(2) ** least,))
+            return Function(code, -top, top, (Fraction(2) ** least,), _turns(Fraction(1)))
         return _staircase(code, _signed_boundaries(self), Fraction(2) ** least)
 
     def weights(self, w: Array) -> Weights:
@@ -200,7 +205,7 @@ class QuantizedReluPo2(_PowerOfTwo):
             return -(1 << (self.exponent(-x * slope) - least))
 
         if self.quadratic_approximation:
-            return Function(code, -top if slope else 0, top, (Fraction(2) ** least,))
+            return Function(code, -top if slope else 0, top, (Fraction(2) ** least,), _turns(slope or Fraction(1)))
         return _staircase(code, _signed_boundaries(self, slope), Fraction(2) ** least)
 
     def weights(self, w: Array) -> Weights:

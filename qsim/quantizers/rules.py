@@ -106,12 +106,14 @@ class Leaky:
 
 @dataclass(frozen=True)
 class Function:
-    """Any other elementwise rule: code = of(x), within [low, high]; value = code * scale. Not monotone in general."""
+    """Any other elementwise rule: code = of(x), within [low, high]; value = code * scale. Between neighbouring
+    ``turns``, and beyond the outer ones, the code only rises or only falls."""
 
     of: Callable[[Fraction], int]
     low: int
     high: int
     scale: tuple[Fraction, ...]
+    turns: tuple[Fraction, ...]
 
     def code(self, x: Fraction) -> int:
         return self.of(x)

@@ -10,7 +10,11 @@ import pytest
 import qkeras
 
 import qsim
+from qsim.analysis.ranges import ranges
 from qsim.errors import UsageError
+from qsim.ir.ops import Lookup, Threshold
+from qsim.quantizers import quantizer
+from qsim.simulate.kernels import KERNELS
 
 L = keras.layers
 
@@ -60,3 +64,31 @@ def test_an_input_format_that_is_none() -> None:
 
 def test_blueoil_is_reached_from_the_package() -> None:
     assert vars(qsim.quantizers)["__getattr__"]("blueoil").twn_weight_quantizer.__name__ == "twn_weight_quantizer"
+
+
+@pytest.mark.parametrize("act", ["quantized_hswish(5,2)", "quantized_hswish(6,1,relu_shift=6,relu_upper_bound=2)"])
+@pytest.mark.parametrize("alpha", [1, "auto_po2"])
+def test_a_hard_swish_behind_a_wide_accumulator(act: str, alpha: object, tmp_path: Path) -> None:
+    """It falls before it rises, so that it was a table over every accumulator value: slow, large, or refused."""
+    kernel = qkeras.quantized_bits(8, 0, 1, alpha=alpha)
+    dense = qkeras.QDense(6, kernel_quantizer=kernel, bias_quantizer="quantized_bits(12,3,1,alpha=1)", name="d")
+    model = keras.Sequential([keras.Input((9,), name="x"), dense, qkeras.QActivation(act, name="h")])
+    rng = np.random.default_rng(2)
+    dense.set_weights([rng.normal(0, 0.5, (9, 6)) * 2.0 ** np.arange(-5, 1), rng.normal(0, 1, 6)])
+    graph = same_as_keras(model, "fixed<9,3>", tmp_path)
+    assert [type(op).__name__ for op in graph.ops] == ["Dense", "Threshold", "Lookup"]
+    accumulator, table = graph["d"], graph.ops[-1].table  # type: ignore[attr-defined]
+    assert table.shape[1] < 200 < accumulator.range[1] - accumulator.range[0]
+    rule = quantizer(act)
+    assert rule is not None
+    for channel in range(6):
+        scale = accumulator.quantization.scale[channel if alpha != 1 else 0]
+        low, high = (int(end[channel]) for end in ranges(graph)["d"].per_channel())
+        codes = np.linspace(low, high, 3000).round().astype(np.int64)
+        near = [round(turn / scale) + d for turn in (-6, -4, -3, -2, -1.5, 3) for d in range(-40, 41)]
+        codes = np.concatenate([codes, [c for c in near if low <= c <= high]])
+        x = np.zeros((len(codes), 6), dtype=np.int64)
+        x[:, channel] = codes
+        level = KERNELS[Threshold](graph.ops[1], [x], [accumulator], graph["h.level"])
+        found = KERNELS[Lookup](graph.ops[2], [level], [graph["h.level"]], graph["h"])[:, channel]
+        assert found.tolist() == [rule.rule().code(int(c) * scale) for c in codes]

@@ -5,6 +5,8 @@ Everything here is exact on the proven range of the tensor; what cannot be is re
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -255,35 +257,81 @@ def _table(lanes: list[tuple[int, list[tuple[int, int]]]], x_low: int, x_high: i
 
 
 def _function(b: GraphBuilder, value: Value, rule: Function, layer: str, name: str) -> Value:
-    """Any elementwise rule as a table over the proven range."""
+    """Any elementwise rule: a table over the proven range or, where that is smaller, the number of code changes passed,
+    by thresholds, and a table of the codes."""
     if not value.channelwise:
         value = on_grid(b, value, layer, name=f"{value.layer}.grid")
     quantized = _rule_quantization(value, rule.scale, layer)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
+    lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
+    lanes = [
+        _changes(value, rule, f, a, int(low), int(high))
+        for f, a, low, high in zip(*(part.reshape(-1).tolist() for part in (factor, addend, lows, highs)))
+    ]
     x_low, x_high = b.tensor(value.tensor).range
-    if factor.size * (x_high - x_low + 1) > MOST_TABLE_ENTRIES:
+    count = max(1, *(len(lane) - 1 for lane in lanes))
+    if count * len(lanes) > MOST_TABLE_ENTRIES:
         raise UnsupportedError(
-            f"the activation's table needs {x_high - x_low + 1} entries for each of {factor.size} channels",
+            f"the activation's code changes {count} times in each of {len(lanes)} channels",
             layer=layer,
-            way_out="insert a QActivation with fewer bits before it",
+            way_out="use an activation quantizer with fewer bits",
         )
-
-    def clamped(x: Fraction) -> Fraction:
-        if value.floor is not None and x < value.floor:
-            return value.floor
-        return value.ceiling if value.ceiling is not None and x > value.ceiling else x
-
-    table = np.array(
-        [
-            [rule.code(clamped(x * f + a)) for x in range(x_low, x_high + 1)]
-            for f, a in zip(factor.reshape(-1).tolist(), addend.reshape(-1).tolist())
-        ],
-        dtype=np.int64,
-    )
-    tensor = b.add(
-        Lookup, [value.tensor], name, layer=layer, quantization=quantized, table=IntArray(table), table_low=x_low
-    )
+    if 2 * (2 * count + 1) * len(lanes) < (x_high - x_low + 1) * len(lanes):
+        # The first change of a lane is its code from the lowest input on; the others count.
+        rows = [[(t, 1) for t, _ in lane[1:]] for lane in lanes]
+        fields = _threshold_fields([(0, row) for row in rows], 1, count, x_high)
+        level = b.add(
+            Threshold, [value.tensor], f"{name}.level", layer=layer, quantization=Quantization.of(Fraction(1)), **fields
+        )
+        codes = [[code for _, code in lane] for lane in lanes]
+        table, low = np.array([row + row[-1:] * (count + 1 - len(row)) for row in codes], dtype=np.int64), 0
+    else:
+        level, low = value.tensor, x_low
+        table = np.zeros((len(lanes), x_high - x_low + 1), dtype=np.int64)
+        for entries, lane in zip(table, lanes):
+            entries[:] = lane[0][1]
+            for t, code in lane:
+                entries[t - x_low :] = code
+    tensor = b.add(Lookup, [level], name, layer=layer, quantization=quantized, table=IntArray(table), table_low=low)
     return _result(value, tensor, layer, rule.scale)
+
+
+def _changes(
+    value: Value, rule: Function, factor: Fraction, addend: Fraction, low: int, high: int
+) -> list[tuple[int, int]]:
+    """(first input code, the rule's code from there on) of every constant stretch of [low, high], in rising order.
+
+    Between turns the rule rises or falls, so that equal ends prove a stretch constant and the rest is halved.
+    """
+
+    def code(x: int) -> int:
+        real = x * factor + addend
+        if value.floor is not None:
+            real = max(real, value.floor)
+        if value.ceiling is not None:
+            real = min(real, value.ceiling)
+        return rule.code(real)
+
+    turns = {math.floor((turn - addend) / factor) for turn in rule.turns} if factor else set()
+    cuts = [low, *sorted({t + d for t in turns for d in (0, 1) if low < t + d <= high}), high + 1]
+    found = [(low, code(low))]
+
+    def search(first: int, last: int) -> None:
+        """The changes in (first, last], where the rule is monotone."""
+        if code(first) == code(last):
+            return
+        if last == first + 1:
+            found.append((last, code(last)))
+            return
+        middle = (first + last) // 2
+        search(first, middle)
+        search(middle, last)
+
+    for start, end in itertools.pairwise(cuts):
+        if code(start) != found[-1][1]:
+            found.append((start, code(start)))
+        search(start, end - 1)
+    return found
 
 
 def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, name: str | None = None) -> Value:
