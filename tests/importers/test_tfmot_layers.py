@@ -112,7 +112,6 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "softmax of an image": model(lambda x: L.Softmax()(conv(x)), IMAGE),
     "sigmoid of a pool": model(lambda x: L.Activation("sigmoid")(L.MaxPooling2D()(conv(x))), IMAGE),
-    "shared layer": model(lambda x: L.Add()([(d := L.Conv2D(2, 1))(x), d(L.ReLU()(conv(x)))]), IMAGE),
 }
 
 DEFAULT = ("join, then flatten", "relu of a shared dense", "transposed")
@@ -183,6 +182,10 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "dense on rows": (model(lambda x: L.Dense(2)(x), (6, 5)), "run time.*Flatten"),
     "bilinear": (model(lambda x: L.UpSampling2D(interpolation="bilinear")(x), IMAGE), "bilinear.*nearest"),
     "up of an averaged": (model(lambda x: L.UpSampling2D()(L.AveragePooling2D()(x)), IMAGE), "converter fails"),
+    "called twice": (
+        model(lambda x: L.Add()([(d := L.Conv2D(2, 1))(x), d(L.ReLU()(conv(x)))]), IMAGE),
+        "more than once.*two layers",
+    ),
     "gelu": (model(lambda x: conv(x, activation="gelu"), IMAGE), "gelu"),
 }
 """What is refused, and what the message says: most of it the converter itself leaves in floats."""

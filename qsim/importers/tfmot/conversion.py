@@ -220,6 +220,12 @@ class Conversion:
             return Value(source.shape, self.operator("QUANTIZE", (source.tensor,), code))
         layer = node.config["layer"]
         rule = self.rules.get(layer["class_name"])
+        if "layer/kernel" in node.weights and sum(n.layer == node.layer for n in self.model.nodes) > 1:
+            raise self.refuse(
+                node,
+                "is called more than once; the converter then scales its weights in another way than training did",
+                "use two layers, or load the converter's .tflite file",
+            )
         if rule is None:
             raise self.refuse(node, "is not supported", "use other layers, or load the converter's .tflite file")
         if layer["config"].get("data_format", "channels_last") != "channels_last":
@@ -364,7 +370,7 @@ class Conversion:
         """The weight and bias tensors: codes of the trained kernel; a folded normalization scales the scales."""
         kernel = opened.kernel
         assert kernel is not None
-        scales = weight_scales(kernel, opened.ranges, per_channel=opened.operator != "TRANSPOSE_CONV")
+        scales = weight_scales(kernel, opened.ranges)
         if opened.multiplier is not None and opened.ranges is None:
             raise self.refuse(node, f"normalizes {opened.layer!r}, whose weights are not fake-quantized")
         if not (scales > 0).all():

@@ -31,13 +31,13 @@ def range_quantization(low: float, high: float) -> tuple[np.float32, int]:
     return np.float32(scale), int(np.clip(round_away(np.array(zero)), LOW, HIGH))
 
 
-def weight_scales(kernel: Array, ranges: tuple[Array, Array] | None, per_channel: bool = True) -> Array:
+def weight_scales(kernel: Array, ranges: tuple[Array, Array] | None) -> Array:
     """Symmetric scales of weights (output channels last), float64: (high - low) / 254 of the trained ranges, or where
-    the kernel is not fake-quantized, greatest magnitude (per channel, or of all) / 127."""
+    the kernel is not fake-quantized, greatest magnitude per channel / 127."""
     if ranges is not None:
         return (np.asarray(ranges[1], dtype=np.float64) - np.asarray(ranges[0], dtype=np.float64)).reshape(-1) / 254
     magnitude = np.abs(kernel.astype(np.float64)).reshape(-1, kernel.shape[-1]).max(axis=0)
-    return np.asarray((magnitude if per_channel else magnitude.max(keepdims=True)) / 127)
+    return np.asarray(magnitude / 127)
 
 
 def weight_codes(kernel: Array, scales: Array, ranges: tuple[Array, Array] | None) -> Array:
