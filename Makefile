@@ -3,6 +3,7 @@
 #   make demo    the bundled model all the way: C, HLS C++, SystemVerilog, each run and compared; writes qsim-demo/
 #   make test    the whole test suite
 #   make lint    ruff            make types   mypy --strict
+#   make matrix  docs/qkeras.md: every QKeras layer and quantizer in every target (half an hour or more)
 #   make clean   removes what demo and tests left, and the virtual environments
 #
 # Two virtual environments, reused while pyproject.toml is unchanged: .venv for the demo (without TensorFlow), and
@@ -17,7 +18,7 @@ JOBS ?= 2
 # Builds inside the demo and the tests start make themselves; they must not inherit this make's flags.
 CLEAN = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types matrix clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_ENV)/.installed-demo
@@ -31,6 +32,9 @@ lint: $(DEV_ENV)/.installed-dev
 
 types: $(DEV_ENV)/.installed-dev
 	$(DEV_ENV)/bin/mypy
+
+matrix: $(DEV_ENV)/.installed-dev
+	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/qkeras_matrix.py --jobs $(JOBS)
 
 clean:
 	rm -rf .venv .venv-dev qsim-demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -374,7 +374,8 @@ def q_batch_normalization(layer, x):
         return constant(getattr(layer, f"{name}_quantizer_internal"), variable)
 
     inverse = value("gamma", layer.gamma) / np.sqrt(value("variance", layer.moving_variance) + layer.epsilon)
-    return x * inverse + (value("beta", layer.beta) - value("mean", layer.moving_mean) * inverse)
+    # In this order a value that equals the mean gives beta itself, which may lie on a tie of the next quantizer.
+    return (x - value("mean", layer.moving_mean)) * inverse + value("beta", layer.beta)
 
 
 def relu(layer, x):

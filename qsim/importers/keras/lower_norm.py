@@ -54,8 +54,8 @@ def _batch_normalization(ctx: Context, node: LayerNode, inputs: list[Value]) -> 
 
 
 def _q_batch_normalization(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    """As BatchNormalization with quantized constants. Without an inverse_quantizer inv is a float64 number; with one it
-    is quantizer(inv), and beta - mean * inv is exact."""
+    """As BatchNormalization with quantized constants. Without an inverse_quantizer inv is a float64 number, with one it
+    is quantizer(inv); beta - mean * inv is exact, so that a value equal to the mean gives beta, which may be a tie."""
     value, config = inputs[0], node.config
     _last_axis(node, value)
     shape = (value.shape[-1],)
@@ -78,9 +78,7 @@ def _q_batch_normalization(ctx: Context, node: LayerNode, inputs: list[Value]) -
     if twin is not None:
         weights = quantize(ctx, node, "inverse", twin, inverse.astype(np.float64).astype(np.float32))
         inverse = np.asarray(fractions(weights.codes) * weights.scale)
-        return affine(ctx, node, value, inverse, np.asarray(beta - mean * inverse))
-    addend = beta.astype(np.float64) - mean.astype(np.float64) * inverse.astype(np.float64)
-    return affine(ctx, node, value, inverse, fractions(addend))
+    return affine(ctx, node, value, inverse, np.asarray(beta - mean * inverse))
 
 
 def _scale_shift(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
