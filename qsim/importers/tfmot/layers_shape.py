@@ -47,6 +47,9 @@ def _pool(conv: Conversion, node: LayerNode, config: Mapping[str, Any]) -> Value
     average = node.config["layer"]["class_name"] == "AveragePooling2D"
     pool, strides = pair(config["pool_size"]), pair(config.get("strides") or config["pool_size"])
     out = (*windows({**config, "strides": strides}, shape, pool), shape[2])
+    if average and "output_min" in node.weights and tensor not in conv.trained:
+        # No trained range right before the average: its own is carried back to its input.
+        tensor = conv.retarget(node, node.inputs[0][0], *conv.quantization(node, "output"))
     target = conv.like(f"{node.name}.average" if average else node.name, out, tensor)
     options = _pool_options(config, pool, strides)
     return Value(out, conv.operator("AVERAGE_POOL_2D" if average else "MAX_POOL_2D", (tensor,), target, **options))
