@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
@@ -110,7 +111,8 @@ MAX_BITS = 32
 
 def check_bits(name: str, bits: Any, integer: Any) -> None:
     """Raise UnsupportedError unless ``bits`` and ``integer`` are whole numbers in range."""
-    if int(bits) != bits or int(integer) != integer or not 1 <= bits <= MAX_BITS or abs(integer) > 64:
+    whole = all(isinstance(v, numbers.Real) and v == v // 1 for v in (bits, integer))
+    if not whole or not 1 <= bits <= MAX_BITS or abs(integer) > 64:
         raise UnsupportedError(f"{name} with bits={bits}, integer={integer}: qsim takes 1 to {MAX_BITS} whole bits")
 
 

@@ -195,6 +195,8 @@ def test_texts_bind_as_in_qkeras(text):
         ("quantized_bits(4, colour='red')", "unknown argument colour"),
         ("quantized_relu(4, negative_slope=0.3)", "power of two"),
         ("quantized_bits(0)", "1 to 32"),
+        ("quantized_bits(6, integer=[3, 2])", "1 to 32 whole bits"),
+        ("quantized_bits(6, integer=1e400)", "1 to 32 whole bits"),
         ("ternary(alpha='auto', threshold=0.2)", "QKeras itself"),
         ("quantized_bits(4, alpha='autos')", "autos"),
         (3, "cannot read"),
