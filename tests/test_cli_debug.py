@@ -306,16 +306,18 @@ def test_wrong_usage(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_wrapped_model_without_a_graph_still_shows_its_variables(run: Run, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
-    inner = {"class_name": "Reticulate", "config": {"name": "a"}}
-    wrapper = {"name": "quant_a", "layer": inner, "quantize_config": {"class_name": "C", "config": {}}}
+    inner = {"class_name": "UpSampling2D", "config": {"name": "a", "size": [2, 2], "interpolation": "bilinear"}}
+    wrapper = {"name": "quant_a", "layer": inner, "quantize_config": {"class_name": "NoOpQuantizeConfig", "config": {}}}
     layers = [
-        {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 4]}},
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 4, 4, 1]}},
         {"class_name": "QuantizeWrapperV2", "config": wrapper},
     ]
     with h5py.File(tmp_path / "q.h5", "w") as file:
         config = {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
         file.attrs["model_config"] = json.dumps(config)
+        file.create_group("model_weights/x").attrs["weight_names"] = []
         group = file.create_group("model_weights/quant_a")
+        file["model_weights"].attrs["layer_names"] = ["x", "quant_a"]
         group["quant_a/optimizer_step:0"] = np.int32(-1)
         group.attrs["weight_names"] = ["quant_a/optimizer_step:0"]
     code, out, err = run("explain", tmp_path / "q.h5")
