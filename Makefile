@@ -34,7 +34,7 @@ types: $(DEV_ENV)/.installed-dev
 	$(DEV_ENV)/bin/mypy
 
 matrix: $(DEV_ENV)/.installed-dev
-	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/qkeras_matrix.py --jobs $(JOBS)
+	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/qkeras_table.py --jobs $(JOBS)
 
 clean:
 	rm -rf .venv .venv-dev qsim-demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """The layer x quantizer table: every cell's model imported, run against Keras, and verified in C, HLS C++ and RTL.
 
 Cells (``qkeras_cells``) are imported one by one and then stand side by side in one graph, so that a target is built
-once for many; what a target computes is counted per cell. Results are plain data; ``benchmarks/qkeras_matrix.py``
+once for many; what a target computes is counted per cell. Results are plain data; ``benchmarks/qkeras_table.py``
 collects them and ``qkeras_matrix_table`` renders them.
 """
 

@@ -1,6 +1,6 @@
 """Runs every cell of the layer x quantizer table and writes docs/qkeras.json and, from it, docs/qkeras.md.
 
-python benchmarks/qkeras_matrix.py [--jobs 1] [--only TEXT] [--cache FOLDER]        or: make matrix
+python benchmarks/qkeras_table.py [--jobs 1] [--only TEXT] [--cache FOLDER]        or: make matrix
 
 Every cell is a model that is imported, compared with Keras on 100 inputs, and run in C, HLS C++ and RTL. What has been
 run is kept in the cache by the content of what produced it, so that a broken-off run continues. ``--only`` runs the
