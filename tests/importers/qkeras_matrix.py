@@ -21,6 +21,7 @@ import keras
 import keras_reference_more  # noqa: F401  (adds its layers to keras_reference)
 import layer_cells as cells
 import numpy as np
+import tensorflow as tf
 from keras_compare import codes_of
 from keras_reference import evaluate
 from qkeras_cells import Cell, all_cells
@@ -159,7 +160,7 @@ def prepare(cell: Cell) -> tuple[Result, Prepared | None]:
         for _ in range(cell.settle):
             model(given, training=True)
         live = live_outputs(model, given)
-    except (ValueError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
+    except (ValueError, TypeError, AssertionError, NotImplementedError, AttributeError, tf.errors.OpError) as error:
         result.refused = f"qkeras itself refuses: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
         return result, None
     try:

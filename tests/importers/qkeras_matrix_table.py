@@ -17,15 +17,9 @@ FOLDED = ("QDenseBatchnorm", "QConv2DBatchnorm", "QDepthwiseConv2DBatchnorm")
 RECURRENT = ("QSimpleRNN", "QLSTM", "QGRU")
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "weights": (*RECURRENT, "QOctaveConv2D"),
-    "weights, further arguments": ("QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QConv2DTranspose"),
-    "biases": (*FORWARD, *FOLDED, *RECURRENT, "QScaleShift"),
-    "activations": (
-        *FORWARD[1:6], "QConv2DTranspose", *FOLDED, *RECURRENT, "QScaleShift", "QAveragePooling2D",
-        "QGlobalAveragePooling2D",
-    ),
+    "weights, further arguments": ("QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QConv2DTranspose",),
     "recurrent and octave layers": ("layer",),
-}  # fmt: skip
+}
 """Family -> columns whose cells are defined in ``qkeras_cells`` and have not been run for the page, which says so."""
 
 HEAD = """# QKeras: layers and quantizers
