@@ -13,7 +13,7 @@ import layer_cells as cells
 import numpy as np
 import qkeras
 from layer_cells import act, chain, conv, dense, out
-from qkeras_matrix_table import FOLDED, FORWARD, LEFT_OUT, RECURRENT
+from qkeras_matrix_table import FOLDED, FORWARD, RECURRENT
 
 L = keras.layers
 BITS = "quantized_bits(4,0,alpha=1)"
@@ -198,9 +198,10 @@ def normalized(quantizer: Quantizer) -> Any:
     return chain((3, 3, 2), conv("conv"), layer, out())
 
 
-def octave(quantizer: Quantizer) -> Any:
-    """High and low frequencies, with the quantizer as the kernels'."""
-    settings = {"padding": "same", "kernel_quantizer": quantizer, "bias_quantizer": BITS}
+def octave(quantizer: Quantizer, use_separable: bool = False) -> Any:
+    """High and low frequencies, with the quantizer as the kernels' (separable: as both kernels')."""
+    settings = {"padding": "same", "use_separable": use_separable, "bias_quantizer": BITS}
+    settings |= dict.fromkeys(("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer"), quantizer)
     settings |= {"acc_quantizer": "quantized_bits(8,3)", "pooling_quantizer": "quantized_bits(8,0,1)"}
 
     def build(x: Any) -> Any:
@@ -216,6 +217,7 @@ WEIGHT_LAYERS: dict[str, Make] = {
     **{name: partial(kernel_layer, name) for name in (*FORWARD, *FOLDED, *RECURRENT, "QScaleShift")},
     "QBatchNormalization": normalized,
     "QOctaveConv2D": octave,
+    "QOctaveConv2D separable": partial(octave, use_separable=True),
 }
 MORE_WEIGHT_LAYERS = ("QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QConv2DTranspose")
 BIAS_LAYERS: dict[str, Make] = {
@@ -375,8 +377,8 @@ def _crossed(family: str, rows: dict[str, Callable[[], Quantizer]], columns: dic
             yield Cell(family=family, row=row, column=column, make=lambda b=build, q=quantizer: b(q()))
 
 
-def all_cells(every: bool = False) -> list[Cell]:
-    """The tables' cells in their order; ``every``: those left out too."""
+def all_cells() -> list[Cell]:
+    """The tables' cells in their order."""
     biases = {name: WEIGHTS[name] for name in BIASES}
     made = [
         *_crossed("weights", WEIGHTS, WEIGHT_LAYERS),
@@ -391,4 +393,4 @@ def all_cells(every: bool = False) -> list[Cell]:
         made += [Cell(family=family, row=row, column="layer", make=make, **fields) for row, make, fields in rows]
     keys = [cell.key for cell in made]
     assert len(set(keys)) == len(keys), [key for key in keys if keys.count(key) > 1]
-    return [cell for cell in made if every or cell.column not in LEFT_OUT.get(cell.family, ())]
+    return made

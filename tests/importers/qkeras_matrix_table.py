@@ -16,12 +16,6 @@ FORWARD = ("QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QSeparableConv1D
 FOLDED = ("QDenseBatchnorm", "QConv2DBatchnorm", "QDepthwiseConv2DBatchnorm")
 RECURRENT = ("QSimpleRNN", "QLSTM", "QGRU")
 
-LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "weights, further arguments": ("QDense", "QConv1D", "QConv2D", "QDepthwiseConv2D", "QConv2DTranspose",),
-    "recurrent and octave layers": ("layer",),
-}
-"""Family -> columns whose cells are defined in ``qkeras_cells`` and have not been run for the page, which says so."""
-
 HEAD = """# QKeras: layers and quantizers
 
 This page is generated: `make matrix` runs every cell and writes it. Do not edit it.
@@ -32,7 +26,8 @@ Every cell is a small model with that layer and that quantizer, with random weig
 1. **import** through `qsim.load`;
 2. **simulator**: the codes of every layer and output against `qkeras-v3`'s own run. `=` all are equal; `≡` all are
    equal to the same layers in float64, from which Keras' own float32 run differs by its rounding (sums of more than 24
-   bits, scales that are no binary fractions, its tanh and sigmoid); below each table stands how many codes that is;
+   bits, scales that are no binary fractions, its tanh and sigmoid); below each table stands how many codes that is.
+   Accumulators of more than 53 bits, which no float64 holds, are compared by what the layers behind make of them;
 3. **C**, 4. **HLS C++**, 5. **RTL** (Verilator, with idle gaps and backpressure): every tensor against the simulator.
 
 `=` is zero differing codes; a number is how many differ, `!` an error. `[n]` is a refusal, with its words below.
@@ -94,10 +89,6 @@ def render(results: Results) -> str:
     parts = [HEAD, summary(results)]
     for family, rows in families.items():
         parts += [f"## {family.capitalize()}", INTROS[family], _table(rows)]
-        if missing := LEFT_OUT.get(family):
-            parts.append(f"Not run for this page: {', '.join(missing)}.")
-    if missing := [family for family in LEFT_OUT if family not in families]:
-        parts.append(f"Not run for this page: the tables of {', '.join(missing)}.")
     return "\n\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
 
 
