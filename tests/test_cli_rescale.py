@@ -79,6 +79,18 @@ def test_multipliers_of_few_bits_are_counted_and_verified(model, capsys, tmp_pat
     assert any("Layer 'few'" in n for n in notes)
 
 
+@pytest.mark.parametrize(
+    "rescale", ["multiplier:3", *(pytest.param(f"multiplier:{n}", marks=pytest.mark.slow) for n in (1, 2, 8, 24))]
+)
+def test_every_target_computes_with_the_chosen_multipliers(model, rescale):
+    graph, rng = qsim.load(model, rescale=rescale), np.random.default_rng(0)
+    low, high = graph["q"].range
+    codes = np.concatenate([rng.integers(low, high + 1, (20, 6, 6, 1)), np.full((1, 6, 6, 1), low)])
+    report = qsim.verify(graph, codes, codes=True)
+    assert report.ok, report
+    assert {result.target for result in report.results} == {"c", "hls", "rtl"}
+
+
 def test_every_command_that_loads_takes_it(model, capsys, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 6, 6, 1)))
     for command in (

@@ -39,8 +39,9 @@ def _functional(model, given):
                 results, inner = _functional(layer, inputs)
                 inner = {f"{layer.name}/{name}": value for name, value in inner.items()}
             else:
-                results = [run(layer, inputs)]
-                assert results[0].dtype == np.float64, layer.name
+                is_layer = isinstance(layer, keras.Layer)
+                results = [run(layer, inputs)] if is_layer else _operation(layer, node.arguments, values)
+                assert all(r.dtype == np.float64 for r in results), layer.name
                 inner = {layer.name: results[0]}
             values |= {id(t): v for t, v in zip(node.outputs, results)}
             calls[layer.name] = calls.get(layer.name, 0) + 1
@@ -48,6 +49,21 @@ def _functional(model, given):
             if calls[layer.name] > 1:
                 outputs = {name: value for name, value in outputs.items() if name not in inner}
     return [values[id(t)] for t in model.outputs], outputs
+
+
+def _operation(operation, arguments, values):
+    """The outputs of ``keras.ops``' own operation on float64 tensors; its constants are float32 numbers."""
+
+    def known(v):
+        if isinstance(v, keras.KerasTensor):
+            return tf.constant(values[id(v)])
+        if isinstance(v, float) or (isinstance(v, np.ndarray) and v.dtype.kind == "f"):
+            return np.asarray(np.float32(v), dtype=np.float64)[()]
+        return v
+
+    result = operation(*keras.tree.map_structure(known, list(arguments.args)),
+                       **keras.tree.map_structure(known, dict(arguments.kwargs)))  # fmt: skip
+    return [np.asarray(r) for r in keras.tree.flatten(result)]
 
 
 def run(layer, inputs):

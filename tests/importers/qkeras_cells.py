@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import layer_cells as cells
 import numpy as np
+import operation_cells
 import qkeras
 from layer_cells import act, chain, conv, dense, out
 from qkeras_matrix_table import FOLDED, FORWARD, RECURRENT
@@ -276,6 +277,8 @@ def _layers() -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]]]:
     none of a quantizer's."""
     for name, make in cells.OTHER_LAYERS.items():
         yield name, make, {}
+    for name, make in operation_cells.LAYERS.items():
+        yield name, make, {}
     yield "MaxPooling2D", lambda: model((5, 4, 2), L.MaxPooling2D, 2, 2, "same"), {}
     yield "AveragePooling2D", lambda: chain((5, 6, 2), L.AveragePooling2D(3, 2, "same", name="mean"), out()), {}
     yield "QAveragePooling2D", lambda: model((4, 6, 2), qkeras.QAveragePooling2D, (2, 3), average_quantizer=BITS), {}
@@ -320,6 +323,14 @@ def _layers() -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]]]:
     yield "BatchNormalization channels_first", lambda: first(L.BatchNormalization(axis=1), out()), {}
 
 
+def apart() -> Any:
+    """Both directions' outputs, not merged."""
+    given = keras.Input((2, 3), name="input")
+    inner = cells.recurrent(qkeras.QSimpleRNN, units=2, return_sequences=True)
+    forward, backward = qkeras.QBidirectional(inner, merge_mode=None, name="both")(act("quantized", 5, 1)(given))
+    return keras.Model(given, [act("forward", 5, 1)(forward), act("backward", 4, 1)(backward)], name="apart")
+
+
 def _recurrent_layers() -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]]]:
     yield "QOctaveConv2D", lambda: cells.octave(False), {}
     yield "QOctaveConv2D separable", lambda: cells.octave(True), {}
@@ -358,6 +369,7 @@ def _recurrent_layers() -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]
             return chain((2, 3), qkeras.QBidirectional(inner, merge_mode=merge, name="both"), out(8, 3))
 
         yield f"QBidirectional {merge} return_sequences={many}", both, {}
+    yield "QBidirectional merge_mode=None", apart, {}
 
 
 def _files() -> Iterator[tuple[str, Callable[[], Any], dict[str, Any]]]:
@@ -391,6 +403,8 @@ def all_cells() -> list[Cell]:
         ("recurrent and octave layers", tuple(_recurrent_layers())),
     ):
         made += [Cell(family=family, row=row, column="layer", make=make, **fields) for row, make, fields in rows]
+    for row, make in operation_cells.OPERATIONS.items():
+        made.append(Cell(family="operations on tensors", row=row, column="operation", make=make))
     keys = [cell.key for cell in made]
     assert len(set(keys)) == len(keys), [key for key in keys if keys.count(key) > 1]
     return made

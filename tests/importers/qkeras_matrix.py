@@ -257,7 +257,7 @@ def sources(*parts: str) -> list[bytes]:
     found = []
     for part in parts:
         root = Path(__file__).parent if part == "tests" else Path(qsim.__file__).parent / part
-        names = ("qkeras_*.py", "keras_*.py", "layer_cells.py") if part == "tests" else ("*.py",)
+        names = ("qkeras_*.py", "keras_*.py", "layer_cells.py", "operation_cells.py") if part == "tests" else ("*.py",)
         found += [p.read_bytes() for name in names for p in sorted(root.rglob(name))]
     return found
 

@@ -40,6 +40,7 @@ INTROS = {
     "biases": "Quantizers as the bias's.",
     "activations": "Quantizers as the layer's activation (of QLSTM and QGRU the candidate's and the state's).",
     "layers": "Layers that take no quantizer, arguments that are none of a quantizer's, and models in files.",
+    "operations on tensors": "What Keras 3 saves for `x + y`, `x[:, 1:]` and the functions of `keras.ops`.",
     "recurrent and octave layers": "Recurrent layers are unrolled over their time steps.",
 }
 

@@ -37,8 +37,9 @@ REFUSED = [
         "GRU are not supported",
         "use one of",
     ),
-    (lambda: chain(q_dense(activation="softmax"), q_dense("next")), "'fc'", "softmax between layers", "QActivation"),
-    (lambda: chain(q_dense(activation="gelu")), "'fc'", "gelu is not supported", "QActivation"),
+    (lambda: chain(q_dense(activation="softmax"), q_dense("next")), "'next'", "no quantizer follows", "QActivation"),
+    (lambda: chain(q_dense(activation="gelu")), "'fc'", "gelu is real-valued and ends the model", "QActivation"),
+    (lambda: chain(q_dense(activation="exponential")), "'fc'", "exponential is not supported", "QActivation"),
     (
         lambda: chain(qkeras.QActivation(qkeras.quantized_bits(4, alpha="auto"), name="act")),
         "'act'",

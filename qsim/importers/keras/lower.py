@@ -15,6 +15,7 @@ from qsim.importers.keras import (
     lower_linear,
     lower_merge,
     lower_norm,
+    lower_ops,
     lower_pool,
     lower_recurrent,
     lower_shape,
@@ -24,12 +25,14 @@ from qsim.importers.keras.lower_context import Context, Lowering
 from qsim.importers.keras.lower_layout import as_seen, lower_in_layout
 from qsim.importers.keras.lower_quantize import quantization
 from qsim.importers.keras.lower_rescale import Rescaling
-from qsim.importers.keras.lower_value import Value, distinct
+from qsim.importers.keras.lower_value import QUANTIZE_REAL, Value, distinct
 from qsim.importers.keras.model import KerasModel, LayerNode
+from qsim.importers.keras.reader_ops import LEGACY_OPERATIONS
 from qsim.ir import Graph, Output, Quantization
 from qsim.ir.ops import Reshape
 from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
 from qsim.quantizers import QUANTIZERS, QuantizedRelu, parse, quantizer
+from qsim.quantizers.real import REAL_FUNCTIONS
 from qsim.quantizers.rules import Uniform
 
 LAYERS: dict[str, Lowering] = {
@@ -41,8 +44,9 @@ LAYERS: dict[str, Lowering] = {
     **lower_merge.LAYERS,
     **lower_norm.LAYERS,
     **lower_recurrent.LAYERS,
+    **lower_ops.LAYERS,
 }
-"""Layer class -> its lowering. InputLayer is handled here."""
+"""Layer class -> its lowering. InputLayer and TimeDistributed are handled here."""
 
 InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
 
@@ -62,6 +66,7 @@ def lower(
     b = GraphBuilder(model.name, profile)
     ctx = Context(model, b, Rescaling.parse(rescale))
     for node in model.nodes:
+        _check_dtype(node)
         _note_idle_bounds(b, node)
     formats = _formats(model, input_format)
     by_name = {node.name: node for node in model.nodes}
@@ -73,8 +78,21 @@ def lower(
         result = _lower_node(ctx, node, inputs)
         values[node.name] = result if isinstance(result, list) else [result]
     outputs = [_output(ctx, values[name][index]) for name, index in model.outputs]
+    ctx.note_rounding()
     ctx.rescaling.note(b)
     return b.build(outputs)
+
+
+def _check_dtype(node: LayerNode) -> None:
+    """Raise UnsupportedError for a layer that rounds to 16 bits or fewer, where float32 would be exact."""
+    dtype = node.config.get("dtype")
+    wide = dtype in (None, "float32", "float64") or (isinstance(dtype, str) and dtype.startswith(("int", "uint")))
+    if not wide or (node.class_name != "InputLayer" and str(dtype).startswith(("int8_", "int4_"))):
+        raise UnsupportedError(
+            f"it computes in {dtype}, which rounds every value that it makes",
+            layer=node.name,
+            way_out="build the model with the dtype float32 (weights can be copied with set_weights)",
+        )
 
 
 def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
@@ -95,23 +113,70 @@ def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
             )
 
 
-def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+def _lowering(node: LayerNode) -> Lowering:
     if node.class_name not in LAYERS:
+        operation = node.class_name.startswith("ops.") or node.class_name in LEGACY_OPERATIONS
+        named = str(node.config.get("function", node.class_name))
+        known = sorted(n for n in LAYERS if n.startswith("ops.") == operation)
         raise UnsupportedError(
-            f"layers of class {node.class_name} are not supported",
+            f"the operation {named} is not supported"
+            if operation
+            else f"layers of class {node.class_name} are not supported",
             layer=node.name,
-            way_out=f"use one of {', '.join(sorted(LAYERS))}",
+            way_out=f"use one of {', '.join(known)}",
         )
-    for value in inputs:
-        if value.boundary != "linear":
-            raise UnsupportedError(
-                f"{value.boundary} of layer {value.layer!r} is real-valued and feeds another layer", layer=node.name
-            )
+    return LAYERS[node.class_name]
+
+
+_ALONG_THE_LAST_AXIS = ("Dense", "QDense", "Activation", "QActivation", "ReLU", "LeakyReLU", *lower_shape.IDENTITIES)
+"""Layers that do the same to every row, however many dimensions of rows there are."""
+
+
+def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """The wrapped layer on every step of the first axis, joined again."""
+    wrapped, value = node.config["layer"], inputs[0]
+    inner = LayerNode(
+        name=node.name,
+        layer=node.layer,
+        class_name=wrapped["class_name"],
+        config=wrapped["config"],
+        inputs=node.inputs,
+        weights={name.removeprefix("layer/"): array for name, array in node.weights.items()},
+    )
+    lowering = _lowering(inner)
+    if inner.class_name in _ALONG_THE_LAST_AXIS:
+        result = lower_in_layout(lowering, ctx, inner, inputs)
+        assert isinstance(result, Value)
+        return result
+    steps = []
+    for t in range(value.shape[0]):
+        step = dataclasses.replace(inner, name=f"{node.name}.step{t}")
+        part = lower_ops.sliced(
+            ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in"
+        )
+        row = lower_shape.reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
+        made = lower_in_layout(lowering, ctx, step, [row])
+        assert isinstance(made, Value)
+        steps.append(as_seen(ctx, made))
+    return lower_ops.stacked(ctx, node, steps, 0, (1, *steps[0].shape))
+
+
+LAYERS["TimeDistributed"] = _time_distributed
+
+_TAKE_REAL_FUNCTIONS = ("QActivation", "QAdaptiveActivation", "Activation", "Flatten", "Reshape", "Permute",
+                        *lower_shape.IDENTITIES)  # fmt: skip
+"""Layers that quantize what a real-valued function gives, or only hand it on."""
+
+
+def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    lowering = _lowering(node)
     if node.name in ctx.at_boundary:
         # The input was quantized by this layer's own quantizer at the graph's boundary.
         return inputs[0].but(layer=node.name)
-    lowering = LAYERS[node.class_name]
     try:
+        for value in inputs:
+            if node.class_name not in _TAKE_REAL_FUNCTIONS or value.boundary not in REAL_FUNCTIONS:
+                value.settled()
         return lower_in_layout(lowering, ctx, node, inputs)
     except UnsupportedError as error:
         if error.layer is not None:
@@ -190,10 +255,31 @@ def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | 
     return node, None
 
 
+BOUNDARY = ("softmax", "sigmoid", "tanh")
+"""Functions that stay outside the hardware where they end the model."""
+
+
+def _boundary(ctx: Context, value: Value) -> str:
+    """The real-valued function that ends the model, and a note of it."""
+    if value.boundary not in BOUNDARY:
+        raise UnsupportedError(
+            f"{value.boundary} is real-valued and ends the model",
+            layer=value.layer,
+            way_out=f"end it with one of {', '.join(BOUNDARY)}, which stay outside the hardware, or {QUANTIZE_REAL}",
+        )
+    ctx.b.note(
+        f"The final {value.boundary} behind layer {value.layer!r} stays outside the hardware: outputs are the codes "
+        f"before it, and the simulator applies {value.boundary} to their real values."
+    )
+    return value.boundary
+
+
 def _output(ctx: Context, value: Value) -> Output:
     """The tensor that ends the model. Where the meaning has run ahead of the codes, a tensor of the layer's own name
     says it; clamps and meanings that differ by position are computed."""
     value = as_seen(ctx, value, value.layer)
+    if value.boundary != "linear":
+        return Output(tensor=_output(ctx, value.but(boundary="linear")).tensor, boundary=_boundary(ctx, value))
     if value.clamped or not value.channelwise or not any(distinct(value.scale)):
         value = ctx.grid(value, value.layer)
     meaning = quantization(value.scale, value.offset)
@@ -202,4 +288,4 @@ def _output(ctx: Context, value: Value) -> Output:
             Reshape, [value.tensor], value.layer, layer=value.layer, quantization=meaning, shape=value.shape
         )
         value = value.but(tensor=tensor)
-    return Output(tensor=value.tensor, boundary=value.boundary)
+    return Output(tensor=value.tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -10,16 +11,16 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower_context import Context, Registry, weight
+from qsim.importers.keras.lower_merge import add, multiply
+from qsim.importers.keras.lower_quantize import on_grid
 from qsim.importers.keras.lower_value import Value, fraction_gcd
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import Requantize
 from qsim.numerics import Overflow, Rescale, Rounding, Scheme, scalar
 from qsim.quantizers import QUANTIZERS, Call, parse, quantizer
 from qsim.quantizers.functions import KERAS_FUNCTIONS, QKERAS_FUNCTIONS
+from qsim.quantizers.real import REAL_FUNCTIONS
 from qsim.quantizers.rules import Steps
-
-BOUNDARY = ("softmax", "sigmoid", "tanh")
-"""Functions that stay outside the hardware where they end the model."""
 
 IDENTITY = ("linear",)
 QUANTIZE_FIRST = "replace it by a QActivation with a quantizer"
@@ -34,8 +35,9 @@ def has_activation(source: Any) -> bool:
 def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str | None = None) -> Value:
     """The layer's activation on ``value``; the result belongs to ``node``. name: of the tensor; default the node's.
 
-    ReLUs stay pending, as clamps; quantizers make the node's tensor; a final softmax, sigmoid or tanh becomes the
-    output's boundary. Raises UnsupportedError for everything else.
+    ReLUs stay pending, as clamps; quantizers make the node's tensor; real-valued functions stay pending as the value's
+    ``boundary``: a quantizer that follows takes them in, the end of the model leaves softmax, sigmoid and tanh outside
+    the hardware. Raises UnsupportedError for everything else.
     """
     call = parse(source)
     if call is None or call.name in IDENTITY:
@@ -44,10 +46,11 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str
         twin = quantizer(call)
         assert twin is not None
         return ctx.quantize(value, twin.rule(), node, name)
+    value.settled()
     if call.name in ("relu", "relu6", "ReLU"):
         return _relu(value.but(layer=node.name), call)
-    if call.name in BOUNDARY:
-        return _boundary(ctx, node, value, call.name)
+    if call.name == "softmax" or (call.name in REAL_FUNCTIONS and not call.args and not call.kwargs):
+        return value.but(boundary=call.name)
     if call.name == "leaky_relu":
         arguments = dict(zip(("negative_slope",), call.args)) | dict(call.kwargs)
         return leaky(ctx, node, value, arguments.get("negative_slope", 0.2))
@@ -70,18 +73,6 @@ def _relu(value: Value, call: Call) -> Value:
         raise UnsupportedError(f"the activation {call} has a slope or threshold", way_out=QUANTIZE_FIRST)
     ceiling = arguments.get("max_value")
     return value.clamp(Fraction(0), None if ceiling is None else Fraction(ceiling))
-
-
-def _boundary(ctx: Context, node: LayerNode, value: Value, name: str) -> Value:
-    if not ctx.is_final(node):
-        raise UnsupportedError(
-            f"{name} between layers is not supported: it is a real-valued function", way_out=QUANTIZE_FIRST
-        )
-    ctx.b.note(
-        f"The final {name} of layer {node.name!r} stays outside the hardware: outputs are the codes before it, and "
-        f"the simulator applies {name} to their real values."
-    )
-    return value.but(boundary=name)
 
 
 def _activation_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -113,15 +104,45 @@ def _relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     config, value = node.config, inputs[0]
     slope, ceiling = config.get("negative_slope") or 0, config.get("max_value")
     if config.get("threshold"):
-        raise UnsupportedError(f"its threshold is {config['threshold']}", way_out="use ReLU without a threshold")
+        return _thresholded(ctx, node, value, float(config["threshold"]), float(slope), ceiling)
     if not slope:
         return _relu(value.but(layer=node.name), Call("relu", (), {"max_value": ceiling}))
     result = leaky(ctx, node, value, float(slope))
     return result if ceiling is None else result.clamp(None, Fraction(ceiling))
 
 
+def _thresholded(
+    ctx: Context, node: LayerNode, value: Value, threshold: float, slope: float, ceiling: float | None
+) -> Value:
+    """min(max(x * [x > t], 0), ceiling) - slope * max(t - x, 0); the clip to 0 and ceiling only if there is one.
+
+    What Keras computes (keras.src.backend.tensorflow.nn and activations.relu): at x = t nothing passes. [x > t] is the
+    tensor <layer>.passes of zeros and ones.
+    """
+    t, steepness = (Fraction(float(np.float32(v))) for v in (threshold, slope))
+    value = ctx.grid(value, node.name, rising=True)
+    step = value.scale.item()
+    above = value.affine(1, -math.floor(t / step) * step).clamp(Fraction(0), step)
+    passes = on_grid(ctx.b, above, node.name, name=f"{node.name}.passes").but(scale=1)
+    named = node.name if not slope and ceiling is None else f"{node.name}.kept"
+    result = multiply(ctx, node, [value, passes], named)
+    if ceiling is not None:
+        result = result.clamp(Fraction(0), Fraction(float(np.float32(ceiling))))
+    if not slope:
+        return result
+    result = on_grid(ctx.b, result, node.name, name=f"{node.name}.clipped")
+    below = on_grid(ctx.b, value.affine(-1, t).clamp(Fraction(0), None), node.name, name=f"{node.name}.below")
+    return add(ctx, node, [result, below.affine(-steepness)], [1, 1])
+
+
 def _leaky_relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return leaky(ctx, node, inputs[0], float(node.config.get("negative_slope", node.config.get("alpha", 0.3))))
+
+
+def _elu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    if float(node.config.get("alpha", 1.0)) != 1.0:
+        raise UnsupportedError(f"its alpha is {node.config['alpha']}", way_out="use alpha=1.0")
+    return activate(ctx, node, inputs[0], "elu")
 
 
 def _softmax_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -202,6 +223,7 @@ LAYERS: Registry = {
     "QAdaptiveActivation": _adaptive_activation,
     "ReLU": _relu_layer,
     "LeakyReLU": _leaky_relu_layer,
+    "ELU": _elu_layer,
     "Softmax": _softmax_layer,
     "QActivation": _activation_layer,
     "Activation": _activation_layer,

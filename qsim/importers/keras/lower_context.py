@@ -11,11 +11,14 @@ from qsim.analysis.builder import GraphBuilder
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower_quantize import apply_channel_rules, apply_rule, on_grid, quantization
 from qsim.importers.keras.lower_rescale import Rescaling
-from qsim.importers.keras.lower_value import Value, distinct, is_dyadic
+from qsim.importers.keras.lower_value import Value
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.ir.ops import Op
 from qsim.numerics import Array
 from qsim.quantizers import Quantizer, Rule, quantizer
+
+MOST_NAMED = 8
+"""Layers that a note names."""
 
 Lowering = Callable[["Context", LayerNode, list[Value]], Value | list[Value]]
 """Lowers one layer call: its inputs' values to its output's (or outputs')."""
@@ -33,10 +36,7 @@ class Context:
         self.at_boundary: set[str] = set()
         """Layers whose quantizer became the boundary of a graph input."""
         self._grids: dict[tuple[Any, ...], Value] = {}
-
-    def is_final(self, node: LayerNode) -> bool:
-        """Whether the model ends here: the node is an output and no layer reads it."""
-        return not self.consumers[node.name] and any(name == node.name for name, _ in self.model.outputs)
+        self._rounded: dict[str, None] = {}
 
     def grid(self, value: Value, layer: str, *, rising: bool = False) -> Value:
         """``on_grid``, once per value however many layers need it."""
@@ -51,12 +51,7 @@ class Context:
             value.ceiling,
         )
         if key not in self._grids:
-            if not all(map(is_dyadic, distinct(value.scale, value.offset))):
-                self.b.note(
-                    f"Layer {layer!r} reads values of layer {value.layer!r} that are no binary fractions (an average, "
-                    "or a quantizer's step such as 2/3): the source rounds them to floats, qsim computes with the "
-                    "exact ones, so that codes can differ where a later value lies on a tie."
-                )
+            self.reads(value)
             self._grids[key] = on_grid(self.b, value, layer, rising=rising)
         return self._grids[key]
 
@@ -73,12 +68,30 @@ class Context:
         """Add an op whose output's meaning is at most per channel."""
         return self.b.add(op, inputs, name, layer=layer, quantization=quantization(scale, offset), **fields)
 
+    def reads(self, value: Value) -> None:
+        """Remember the value's layer where the source's float32 cannot hold all of its values."""
+        if value.layer not in self._rounded and not value.in_float32(*self.b.tensor(value.tensor).range):
+            self._rounded[value.layer] = None
+
+    def note_rounding(self) -> None:
+        """One note on all layers that ``reads`` remembered."""
+        if self._rounded:
+            names = [repr(name) for name in self._rounded]
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            self.b.note(
+                f"Keras computes in float32, which cannot hold every value of {', '.join(names[:MOST_NAMED])}{more} "
+                "(sums of more than 24 bits, averages, scales that are no powers of two). It rounds them where qsim is "
+                "exact, so that its code can differ where such a value lies on a tie; qsim diff tells the two apart."
+            )
+
     def quantize(self, value: Value, rule: Rule, node: LayerNode, name: str | None = None) -> Value:
         """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given."""
+        self.reads(value)
         return apply_rule(self.b, value, rule, node.name, name or node.name, self.rescaling)
 
     def quantize_channels(self, value: Value, rules: Sequence[Rule], node: LayerNode) -> Value:
         """As ``quantize`` with one uniform rule per channel; all have the same codes."""
+        self.reads(value)
         return apply_channel_rules(self.b, value, rules, node.name, node.name, self.rescaling)
 
     def quantizer(self, node: LayerNode, key: str) -> Quantizer | None:

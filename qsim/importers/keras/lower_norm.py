@@ -97,8 +97,18 @@ def _scale_shift(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, result, node.config.get("activation"))
 
 
+def _rescaling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """y = x * scale + offset, numbers or one per channel, as float32 numbers."""
+    factor, addend = (
+        fractions(np.asarray(node.config.get(key, default), dtype=np.float32))
+        for key, default in (("scale", 1.0), ("offset", 0.0))
+    )
+    return affine(ctx, node, inputs[0], factor, addend)
+
+
 LAYERS: Registry = {
     "BatchNormalization": _batch_normalization,
     "QBatchNormalization": _q_batch_normalization,
     "QScaleShift": _scale_shift,
+    "Rescaling": _rescaling,
 }

@@ -39,6 +39,7 @@ from qsim.importers.keras.lower_value import (
 from qsim.ir import Quantization
 from qsim.ir.ops import Lookup, Requantize, Threshold
 from qsim.numerics import Array, IntArray, Rounding
+from qsim.quantizers.real import REAL_FUNCTIONS, composed
 from qsim.quantizers.rules import Function, Jump, Leaky, Rule, Steps, Uniform, rounded, staircase
 
 MOST_PREFERRED_THRESHOLDS = 7
@@ -56,7 +57,11 @@ def quantization(scale: Array, offset: Array) -> Quantization:
 
 
 def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str, rescaling: Rescaling) -> Value:
-    """The value of quantizer ``rule`` on ``value``, as a new tensor ``name`` of ``layer``."""
+    """The value of quantizer ``rule`` on ``value``, as a new tensor ``name`` of ``layer``; of the real-valued function
+    that is pending on it, where there is one."""
+    if value.boundary in REAL_FUNCTIONS:
+        rule, value = _composed(b, value, rule, layer), value.but(boundary="linear")
+    value.settled()
     match rule:
         case Uniform():
             return _uniform(b, value, rule, layer, name, rescaling)
@@ -68,10 +73,21 @@ def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str,
             return _function(b, value, rule, layer, name)
 
 
+def _composed(b: GraphBuilder, value: Value, rule: Rule, layer: str) -> Rule:
+    def doubtful() -> None:
+        b.note(
+            f"Layer {layer!r} quantizes the {value.boundary} behind layer {value.layer!r}: for some inputs it lies so "
+            "near a tie that float32 may round it either way; qsim rounds float64's value. Compare with qsim diff."
+        )
+
+    return composed(value.boundary, rule, doubtful)
+
+
 def apply_channel_rules(
     b: GraphBuilder, value: Value, rules: Sequence[Rule], layer: str, name: str, rescaling: Rescaling
 ) -> Value:
     """One uniform rule per channel (last axis), with the same codes but different steps."""
+    value.settled()
     uniform = [rule for rule in rules if isinstance(rule, Uniform)]
     if len(uniform) != len(rules) or len({(rule.low, rule.high, rule.rounding) for rule in uniform}) != 1:
         raise UnsupportedError(
@@ -339,8 +355,9 @@ def on_grid(b: GraphBuilder, value: Value, layer: str, *, rising: bool = False, 
 
     The grid is the greatest one that holds every scale, offset and clamp. ``layer`` is who needs it, for the error.
     rising: the scale must be positive too. name: of the tensor; default the value's own layer. Raises
-    UnsupportedError where the result takes more than 62 bits.
+    UnsupportedError where the result takes more than 62 bits, or a real-valued function is pending.
     """
+    value.settled()
     if value.uniform and value.scale.item() and not (rising and value.scale.item() < 0):
         return value
     ends = [end for end in (value.floor, value.ceiling) if end is not None]

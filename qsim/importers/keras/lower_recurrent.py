@@ -71,7 +71,9 @@ class Cell:
 
     def exact(self, value: Value, name: str) -> Value:
         """The value on a common grid without anything pending, as tensor ``name`` if that takes an op."""
-        return on_grid(self.ctx.b, value.but(layer=self.node.name), self.node.name, name=name)
+        own = value.but(layer=self.node.name)
+        self.ctx.reads(own)
+        return on_grid(self.ctx.b, own, self.node.name, name=name)
 
     def part(self, value: Value, row: int, gate: int, name: str) -> Value:
         """One gate's share at one row: (1, units)."""
@@ -278,8 +280,8 @@ def _bidirectional(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value 
         if own.get("return_sequences") and role == "backward":
             rows = rows[::-1]
         results.append(_gathered(ctx, inner, rows, inner.name).but(layer=node.name))
-    merged = _merged(ctx, node, results)
-    return [merged, *ends] if ends else merged
+    outputs = results if config.get("merge_mode", "concat") is None else [_merged(ctx, node, results)]
+    return [*outputs, *ends] if len(outputs) + len(ends) > 1 else outputs[0]
 
 
 def _merged(ctx: Context, node: LayerNode, results: list[Value]) -> Value:
@@ -305,7 +307,7 @@ def _merged(ctx: Context, node: LayerNode, results: list[Value]) -> Value:
         return add(ctx, node, results, [1, 1], f"{node.name}.sum").affine(Fraction(1, 2))
     if merge == "mul":
         return multiply(ctx, node, results)
-    raise UnsupportedError(f"merge_mode {merge!r} is not supported", way_out="use concat, sum, ave or mul")
+    raise UnsupportedError(f"merge_mode {merge!r} is not supported", way_out="use concat, sum, ave, mul or None")
 
 
 LAYERS: Registry = {

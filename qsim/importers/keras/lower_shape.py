@@ -32,7 +32,8 @@ def move(
     if not moved.channelwise:
         value = ctx.grid(value, node.name)
         moved = value.rearranged(value.tensor, shape, how)
-    name = f"{node.name}.codes" if value.clamped else node.name
+    pending = value.clamped or value.boundary != "linear"
+    name = f"{node.name}.codes" if pending else node.name
     tensor = ctx.b.add(
         op,
         [value.tensor],
@@ -43,6 +44,12 @@ def move(
         **fields,
     )
     return moved.but(tensor=tensor, layer=node.name)
+
+
+def rearrange(ctx: Context, node: LayerNode, value: Value, how: Callable[[Array], Array]) -> Value:
+    """``how``, which may repeat, drop and move elements, applied to the value."""
+    index = np.asarray(how(np.arange(math.prod(value.shape)).reshape(value.shape)))
+    return move(ctx, node, value, Gather, index.shape, how, index=IntArray(index))
 
 
 def reshape(ctx: Context, node: LayerNode, value: Value, shape: tuple[int, ...]) -> Value:
@@ -88,10 +95,10 @@ def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Valu
         rows = columns = (padding, padding)
     else:
         rows, columns = (pair(p) for p in padding)
-    return _padded(ctx, node, value, (rows, columns, (0, 0)))
+    return padded(ctx, node, value, (rows, columns, (0, 0)))
 
 
-def _padded(ctx: Context, node: LayerNode, value: Value, pads: tuple[tuple[int, int], ...]) -> Value:
+def padded(ctx: Context, node: LayerNode, value: Value, pads: tuple[tuple[int, int], ...]) -> Value:
     """Zeros around the value, whose code zero is real zero."""
     shape = tuple(n + before + after for n, (before, after) in zip(value.shape, pads, strict=True))
     tensor = ctx.add(
@@ -109,7 +116,7 @@ def _padded(ctx: Context, node: LayerNode, value: Value, pads: tuple[tuple[int, 
 
 def _zero_padding_1d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     rank(node, inputs[0], 2)
-    return _padded(
+    return padded(
         ctx, node, zero_is_code_zero(ctx, inputs[0], node.name), (pair(node.config.get("padding", 1)), (0, 0))
     )
 
@@ -153,8 +160,12 @@ def _upsampling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
             a = np.repeat(a, n, axis=axis)
         return a
 
-    index = repeated(np.arange(math.prod(value.shape)).reshape(value.shape))
-    return move(ctx, node, value, Gather, index.shape, repeated, index=IntArray(index))
+    return rearrange(ctx, node, value, repeated)
+
+
+def _repeat_vector(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    rank(node, inputs[0], 1)
+    return rearrange(ctx, node, inputs[0], lambda a: np.repeat(a[np.newaxis], int(node.config["n"]), axis=0))
 
 
 IDENTITIES = (
@@ -178,6 +189,7 @@ LAYERS: Registry = {
     "ZeroPadding2D": _zero_padding_2d,
     "Cropping1D": _cropping,
     "Cropping2D": _cropping,
+    "RepeatVector": _repeat_vector,
     "UpSampling1D": _upsampling,
     "UpSampling2D": _upsampling,
 }

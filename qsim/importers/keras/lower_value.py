@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from qsim.errors import UnsupportedError
 from qsim.numerics import Array
+
+QUANTIZE_REAL = "put a QActivation with a quantizer behind it, or use a quantizer such as quantized_tanh instead"
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -74,7 +77,8 @@ class Value:
     constant.
     floor, ceiling: clamps that no op has applied yet; None: none.
     turned: the tensor has channels last where the model sees them first (``lower_layout``).
-    boundary: a function ('softmax', ...) that stays outside the graph; such a value can only be an output.
+    boundary: a real-valued function ('softmax', 'tanh', ...) of what the rest says. A quantizer can take it in
+        (``quantizers.real``), an output can keep it; nothing else can be computed from such a value (``settled``).
     """
 
     tensor: str
@@ -105,6 +109,19 @@ class Value:
                 changes[key] = collapsed(fractions(changes[key]))
         return dataclasses.replace(self, **changes)
 
+    def in_float32(self, low: int, high: int) -> bool:
+        """Whether float32 holds the real values of all codes in [low, high]: multiples of a power of two, up to 2**24
+        times it."""
+        scales, offsets = np.broadcast_arrays(self.scale, self.offset)
+        for scale, offset in dict.fromkeys(zip(scales.reshape(-1).tolist(), offsets.reshape(-1).tolist(), strict=True)):
+            unit = fraction_gcd([scale, offset])
+            if not is_dyadic(unit):
+                return False
+            unit = Fraction(unit.numerator & -unit.numerator, unit.denominator)
+            if max(abs(low * scale + offset), abs(high * scale + offset)) > unit * (1 << 24):
+                return False
+        return True
+
     @property
     def clamped(self) -> bool:
         return self.floor is not None or self.ceiling is not None
@@ -119,8 +136,18 @@ class Value:
         """Whether scale and offset differ along the last axis at most."""
         return self.scale.ndim <= 1 and self.offset.ndim <= 1
 
+    def settled(self) -> Value:
+        """The value. Raises UnsupportedError while a real-valued function is pending on it."""
+        if self.boundary != "linear":
+            raise UnsupportedError(
+                f"{self.boundary} behind layer {self.layer!r} is real-valued, and no quantizer follows it",
+                way_out=QUANTIZE_REAL,
+            )
+        return self
+
     def affine(self, factor: Any, addend: Any = ZERO) -> Value:
         """The value times ``factor`` plus ``addend``, both broadcastable; clamps must have been applied."""
+        self.settled()
         if self.clamped:
             raise ValueError("an affine function of a clamped value")
         f, a = fractions(factor), fractions(addend)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from qsim.errors import ModelError
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.reader_hdf5 import Array
+from qsim.importers.keras.reader_ops import LEGACY_OPERATIONS, as_operation
 from qsim.importers.keras.reader_spec import Call, LayerSpec, ModelSpec, Ref
 
 NODE_LIMIT = 100_000
@@ -62,14 +64,17 @@ class _Flattener:
     def _append(self, layer: LayerSpec, call: Call, name: str, path: str, inputs: tuple[_Source, ...]) -> None:
         if not inputs and layer.class_name != "InputLayer":
             raise ModelError(f"{self.where}: layer {path!r} is called on nothing.")
-        config = dict(layer.config)
+        class_name = layer.class_name
+        config: Mapping[str, Any] = dict(layer.config)
         if call.arguments is not None:
-            config["call"] = call.arguments
+            config = {**config, "call": call.arguments}
+        if class_name in LEGACY_OPERATIONS:
+            class_name, config = as_operation(class_name, config)
         self.nodes.append(
             LayerNode(
                 name=name,
                 layer=path,
-                class_name=layer.class_name,
+                class_name=class_name,
                 config=config,
                 inputs=inputs,
                 weights=self.weights.get(path, {}),

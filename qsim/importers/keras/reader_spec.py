@@ -11,10 +11,11 @@ from typing import Any
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.reader_config import as_dict, as_index, as_list, as_name, is_object, normalize, short_name
+from qsim.importers.keras.reader_ops import LEGACY_OPERATIONS
 
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
 _OPS_MODULES = ("keras.ops", "keras.src.ops", "keras.src.backend")
-_GRAPH_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "Lambda")
+_GRAPH_OPS = (*LEGACY_OPERATIONS, "TensorFlowOpLayer", "Lambda")
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,11 @@ def _is_leaf(value: Any) -> bool:
     )
 
 
+def _is_constant(value: Any) -> bool:
+    """A number or array in the place of Keras 2's first tensor: ["_CONSTANT_VALUE", -1, it, the kwargs]."""
+    return isinstance(value, list) and bool(value) and value[0] == "_CONSTANT_VALUE"
+
+
 def _refs(value: Any, offsets: dict[str, int], what: str) -> list[Ref]:
     if _is_leaf(value):
         return [_ref(value, offsets, what)]
@@ -300,9 +306,9 @@ def _call(node: Any, data: dict[str, Any], offsets: dict[str, int], where: str) 
 
 def _legacy_kwargs(node: Any) -> dict[str, Any]:
     """Keras 2 repeats a call's keyword arguments behind every tensor of its first argument."""
-    while isinstance(node, (list, dict)) and node and not _is_leaf(node):
+    while isinstance(node, (list, dict)) and node and not (_is_leaf(node) or _is_constant(node)):
         node = next(iter(node.values())) if isinstance(node, dict) else node[0]
-    return dict(node[3]) if _is_leaf(node) and len(node) == 4 and isinstance(node[3], dict) else {}
+    return dict(node[3]) if isinstance(node, list) and len(node) == 4 and isinstance(node[3], dict) else {}
 
 
 def _arguments(value: Any, found: list[Ref], offsets: dict[str, int], what: str, *, keras3: bool) -> Any:
@@ -313,13 +319,13 @@ def _arguments(value: Any, found: list[Ref], offsets: dict[str, int], what: str,
         if not _is_leaf(history):
             raise ModelError(f"{what} holds a tensor without a source. The model's config is damaged.")
         ref = history
-    elif not keras3 and _is_leaf(value) and value[0] != "_CONSTANT_VALUE":
+    elif not keras3 and _is_leaf(value) and not _is_constant(value):
         ref = value
     if ref is not None:
         found.append(_ref(ref, offsets, what))
         return {"tensor": len(found) - 1}
     if isinstance(value, (list, tuple)):
-        if value and value[0] == "_CONSTANT_VALUE":
+        if _is_constant(value):
             return {"constant": normalize(value[2] if len(value) > 2 else None)}
         return [_arguments(v, found, offsets, what, keras3=keras3) for v in value]
     if isinstance(value, dict) and not is_object(value):
