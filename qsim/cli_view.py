@@ -126,9 +126,10 @@ def show_weights(graph: Graph) -> None:
     columns = ("sums", "weights", "values", "encoding", "C bytes", "C kernel", "RTL bits", "RTL kernel")
     table("Weight memory", columns, rows, right=(1, 2, 4, 6))
     paragraph(
-        "\nC bytes: the array in weights.c. Binary weights take one bit and ternary ones two, each output's "
-        "(depthwise: each tap's) padded to words of 32, unless bytes take no more. RTL bits: the weight memory, at the "
-        "encoding's bits, without padding. Both at the targets' default options."
+        "\nC bytes: the array in weights.c; 0: an earlier line's, whose weights are the same. Binary weights take one "
+        "bit and ternary ones two, each output's (depthwise: each tap's) padded to words of 32, unless bytes take no "
+        "more. RTL bits: the weight memory, at the encoding's bits, without padding. Both at the targets' default "
+        "options."
     )
 
 

@@ -316,6 +316,17 @@ def small_cnn() -> Graph:
     return net.build(h)
 
 
+def same_weights(steps: int = 3) -> Graph:
+    """A layer called several times, as a recurrent one is: dense ops with one matrix and bias, and with another one."""
+    rng = np.random.default_rng(11)
+    net = Net("same_weights")
+    x = net.input((5,), IntFormat(6, True))
+    matrix, bias = weights(rng, (5, 5)), weights(rng, (5,), 6)
+    for _ in range(steps):
+        x = requantize(net, net.add(o.Dense, x, weights=matrix, bias=bias), shift=3, low=-32, high=31)
+    return net.build(net.add(o.Dense, x, weights=weights(rng, (5, 5)), bias=bias))
+
+
 def random_graph(seed: int) -> Graph:
     """A random network of depth 1 to 6 with odd shapes, branches and every rounding mode; codes stay below 2**30."""
     rng = np.random.default_rng(seed)

@@ -58,18 +58,21 @@ def footprint(graph: Graph) -> Footprint:
 
 
 def weight_arrays(graph: Graph) -> dict[str, tuple[ConstArray, str]]:
-    """Output tensor of each op with weights -> their array in weights.c, and the family of the kernel that reads it."""
+    """Output tensor of each op with weights -> the array of weights.c that holds them (one for all ops with the same
+    weights), and the family of the kernel that reads it."""
     view = _view(graph, {})[0]
     arrays = {a.symbol: a for a in view["arrays"]}  # type: ignore[attr-defined]
-    families = {k.params: k.family for k in view["kernels"]}  # type: ignore[attr-defined]
-    symbols = {f"{view['prefix']}_{name}__weights": tensor for tensor, name in identifiers(graph).items()}
-    found = {}
-    for layer in view["layers"]:  # type: ignore[attr-defined]
-        for params in layer.params:
-            symbol = dict(params.fields).get("weights")
-            if symbol in symbols:
-                found[symbols[symbol]] = arrays[symbol], families[params.type]
-    return found
+    kernels = {k.params: k.family for k in view["kernels"]}  # type: ignore[attr-defined]
+    families = {
+        symbol: kernels[params.type]
+        for layer in view["layers"]  # type: ignore[attr-defined]
+        for params in layer.params
+        if (symbol := dict(params.fields).get("weights")) is not None
+    }
+    symbols: dict[tuple[str, str], str] = view["symbols"]  # type: ignore[assignment]
+    return {
+        tensor: (arrays[symbol], families[symbol]) for (tensor, role), symbol in symbols.items() if role == "weights"
+    }
 
 
 def _prefix(graph: Graph, options: Mapping[str, object]) -> str:
@@ -134,6 +137,7 @@ def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object
         "inputs": inputs,
         "outputs": outputs,
         "arrays": list(c.arrays.values()),
+        "symbols": c.symbols,
         "kernels": list(c.kernels.values()),
         "kernel_headers": list(dict.fromkeys(h for k in c.kernels.values() for h in k.headers)),
         "library": used,

@@ -16,6 +16,9 @@ from qsim.numerics import Array
 BLOCK = 64
 """QSIM_BLOCK of qsim_common.h: elements of an intermediate result that a fused layer holds at once."""
 
+SHARED = 16
+"""Bytes from which equal arrays are held once; a layer's few shifts and factors stay its own, to be read beside it."""
+
 Calls = Callable[[Sequence[str], str, str, str], list[str]]
 """(input pointers, output pointer, first element, number of elements) -> C statements."""
 
@@ -32,6 +35,8 @@ class ConstArray:
     type: CType
     values: tuple[int, ...]
     comment: str
+    users: list[str] = field(default_factory=list)
+    """Output tensors of further ops that read it."""
 
     @property
     def bytes(self) -> int:
@@ -40,7 +45,7 @@ class ConstArray:
     @property
     def text(self) -> str:
         """The comment, fit for C."""
-        return one_line(self.comment)
+        return one_line(f"{self.comment}; used by {', '.join(self.users)} too" if self.users else self.comment)
 
     @property
     def declaration(self) -> str:
@@ -116,6 +121,9 @@ class Lowering:
     def __init__(self, graph: Graph, names: dict[str, str], prefix: str) -> None:
         self.graph, self.names, self.prefix = graph, names, prefix
         self.arrays: dict[str, ConstArray] = {}
+        self.symbols: dict[tuple[str, str], str] = {}
+        """(output tensor, role) -> the array that holds it, its own or an earlier op's of the same content."""
+        self._contents: dict[tuple[str, CType, tuple[int, ...]], str] = {}
         self.kernels: dict[str, Kernel] = {}
         self._locals: dict[str, int] = {}
 
@@ -132,10 +140,17 @@ class Lowering:
         return [self.graph[name] for name in op.inputs]
 
     def array(self, op: Op, role: str, values: Array | Sequence[int], ctype: CType, comment: str) -> str:
-        """Register a constant array of ``op`` and return its C symbol."""
+        """Register a constant array of ``op`` and return its C symbol: that of an earlier array where role and content
+        are the same, as in layers called twice and in the steps of a recurrent layer."""
+        flat = tuple(int(v) for v in np.asarray(values).reshape(-1)) or (0,)
         symbol = f"{self.prefix}_{self.names[op.output]}__{role}"
-        flat = tuple(int(v) for v in np.asarray(values).reshape(-1))
-        self.arrays[symbol] = ConstArray(symbol, ctype, flat or (0,), comment)
+        if ctype.bytes * len(flat) >= SHARED:
+            symbol = self._contents.setdefault((role, ctype, flat), symbol)
+        self.symbols[op.output, role] = symbol
+        if symbol in self.arrays:
+            self.arrays[symbol].users.append(op.output)
+        else:
+            self.arrays[symbol] = ConstArray(symbol, ctype, flat, comment)
         return symbol
 
     def kernel(

@@ -21,8 +21,9 @@ class WeightMemory:
     """The weights of one operation, at the targets' default options.
 
     tensor: its output. count: weights; distinct: different values among them. encoding: in words, with bits of a
-    stored weight. c_bytes: of the array in weights.c, padding included; rtl_bits: of the memory (.mem file), padding
-    included. c_kernel, rtl_kernel: what computes the sums. None where the target cannot be emitted.
+    stored weight. c_bytes: of the array in weights.c, padding included, 0 where it is an earlier operation's array;
+    rtl_bits: of the memory (.mem file), padding included. c_kernel, rtl_kernel: what computes the sums. None where the
+    target cannot be emitted.
     """
 
     layer: str
@@ -63,7 +64,10 @@ def weight_memory(graph: Graph) -> tuple[WeightMemory, ...]:
 
 def _c(graph: Graph) -> dict[str, tuple[int, str]]:
     try:
-        return {name: (array.bytes, kernel) for name, (array, kernel) in weight_arrays(graph).items()}
+        return {
+            name: (0 if name in array.users else array.bytes, kernel)
+            for name, (array, kernel) in weight_arrays(graph).items()
+        }
     except UnsupportedError:
         return {}
 

@@ -7,7 +7,7 @@ channels * multiplier weights (qkeras squares the channels).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from qsim.estimate.accumulators import proven_bits
 from qsim.estimate.modes import FLOAT, QuantMode, get_quant_mode, mode_of_values, operation
 from qsim.estimate.source import Linear, Source, as_source
 from qsim.importers.keras.model import LayerNode
+from qsim.numerics import IntArray
 
 _INPUT: QuantMode = (0, 8, 0)
 """qkeras' assumption for a model's input: quantized_relu(8, 0)."""
@@ -46,13 +47,13 @@ def create_activation_cache(model: Any) -> dict[str, QuantMode]:
     if not source.nodes:
         return {name: get_quant_mode(tensor) for name, tensor in source.graph.tensors.items()}
     cache: dict[str, QuantMode] = {}
-    for node in source.nodes.values():
+    for name, node in source.nodes.items():
         if node.class_name == "InputLayer":
-            cache[node.name] = _INPUT
+            cache[name] = _INPUT
         elif node.class_name in _ACTIVATIONS or "kernel" in node.weights or "depthwise_kernel" in node.weights:
-            cache[node.name] = _mode(node.config.get("activation"))
+            cache[name] = _mode(node.config.get("activation"))
         else:
-            cache[node.name] = cache.get(node.inputs[0][0], FLOAT) if node.inputs else FLOAT
+            cache[name] = cache.get(node.inputs[0][0], FLOAT) if node.inputs else FLOAT
     return cache
 
 
@@ -96,9 +97,10 @@ def extract_model_operations(in_model: Any) -> dict[str, dict[str, Any]]:
     operations: dict[str, dict[str, Any]] = {}
     for layer, ops in source.linear().items():
         node = source.nodes.get(layer)
-        weights = [op.weights.size for op in ops]
-        declared = _declared(node) if node else [mode_of_values(op.weights) for op in ops]
-        declared = (declared * len(ops))[: len(ops)] if len(declared) < len(ops) else declared[: len(ops)]
+        arrays = _arrays(ops)
+        weights = [array.size for array in arrays]
+        declared = _declared(node) if node else [mode_of_values(array) for array in arrays]
+        declared = [declared[min(i, len(declared) - 1)] for i in range(len(arrays))]
         bias = next((op.bias for op in reversed(ops) if op.bias is not None), None)
         if node is not None:
             bias_type = get_quant_mode(node.config.get("bias_quantizer"))
@@ -113,6 +115,11 @@ def extract_model_operations(in_model: Any) -> dict[str, dict[str, Any]]:
             "type_of_bias": bias_type,
         }
     return operations
+
+
+def _arrays(ops: Sequence[Linear]) -> list[IntArray]:
+    """The ops' weights, each array once: the steps of a recurrent layer share theirs."""
+    return list({(array.shape, array.values.tobytes()): array for array in (op.weights for op in ops)}.values())
 
 
 def _bias_count(node: LayerNode | None, bias: Any) -> int:
@@ -155,8 +162,9 @@ def estimate(model: Any, input_format: Any = None) -> tuple[LayerEstimate, ...]:
         types, counts = entry["type_of_weights"], entry["number_of_weights"]
         pairs = zip(types, counts) if isinstance(types, list) else [(types, counts)]
         weight_bits = sum(mode[1] * count for mode, count in pairs)
-        zeros = sum(int(np.count_nonzero(op.weights.values == 0)) for op in ops)
-        total = sum(op.weights.size for op in ops)
+        arrays = _arrays(ops)
+        zeros = sum(int(np.count_nonzero(array.values == 0)) for array in arrays)
+        total = sum(array.size for array in arrays)
         found.append(
             LayerEstimate(
                 layer=layer,

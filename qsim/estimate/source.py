@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +22,8 @@ QKERAS_INPUT = "ufixed<8,0>"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """graph: the integer graph. nodes: source layer -> its description, empty for a bare graph."""
+    """graph: the integer graph. nodes: layer call -> its description, empty for a bare graph; of a Bidirectional there
+    are '<layer>.forward' and '<layer>.backward' too, and wrappers stand as the layer that they wrap."""
 
     graph: Graph
     nodes: Mapping[str, LayerNode] = field(default_factory=dict)
@@ -30,8 +33,13 @@ class Source:
         found: dict[str, list[Linear]] = {}
         for op in self.graph.ops:
             if isinstance(op, Linear):
-                found.setdefault(op.layer, []).append(op)
+                found.setdefault(self._owner(op.layer), []).append(op)
         return found
+
+    def _owner(self, layer: str) -> str:
+        """The layer, without the step that a TimeDistributed adds to its name."""
+        base = re.sub(r"\.step\d+$", "", layer)
+        return base if base in self.nodes else layer
 
 
 def as_source(
@@ -57,7 +65,32 @@ def as_source(
     if input_format is None and _first_layer_takes_reals(described):
         input_format = QKERAS_INPUT
     graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
-    return Source(graph=graph, nodes={n.layer: n for n in described.nodes})
+    return Source(graph=graph, nodes=_nodes(described))
+
+
+def _nodes(model: KerasModel) -> dict[str, LayerNode]:
+    found: dict[str, LayerNode] = {}
+    for node in model.nodes:
+        if node.class_name in ("Bidirectional", "QBidirectional"):
+            backward = node.config.get("backward_layer") or node.config["layer"]
+            found[f"{node.name}.forward"] = _inner(node, node.config["layer"], "forward")
+            found[f"{node.name}.backward"] = _inner(node, backward, "backward")
+            found[node.name] = found[f"{node.name}.forward"]
+        elif node.class_name == "TimeDistributed":
+            found[node.name] = _inner(node, node.config["layer"], "layer")
+        else:
+            found[node.name] = node
+    return found
+
+
+def _inner(node: LayerNode, wrapped: Mapping[str, Any], role: str) -> LayerNode:
+    """The wrapped layer with its part of the wrapper's weights."""
+    return dataclasses.replace(
+        node,
+        class_name=wrapped["class_name"],
+        config=wrapped["config"],
+        weights={k.removeprefix(f"{role}/"): w for k, w in node.weights.items() if k.startswith(f"{role}/")},
+    )
 
 
 def _describe(model: Any, weights: Any = None) -> KerasModel | None:

@@ -269,3 +269,32 @@ def test_estimate_and_print(cnn: Any, capsys: pytest.CaptureFixture[str]) -> Non
     theirs = capsys.readouterr().out
     head = ours.split("Weight profiling:")[0].split()
     assert head == theirs.split("Weight profiling:")[0].split()
+
+
+def test_wrapped_and_recurrent_layers_count_their_weights_once() -> None:
+    """A TimeDistributed is one row of the layer it wraps, a Bidirectional two; steps share their weights."""
+    bits = "quantized_bits(4,0,alpha=1)"
+    given = {"kernel_quantizer": bits, "recurrent_quantizer": "ternary(alpha=1)", "bias_quantizer": bits}
+    cell = qkeras.QGRU(3, activation="quantized_tanh(5)", recurrent_activation="hard_sigmoid",
+                       state_quantizer="quantized_bits(6,1)", **given)  # fmt: skip
+    i = keras.Input((4, 5, 5, 2), name="x")
+    x = qkeras.QActivation("quantized_relu(4,0)", name="q")(i)
+    conv = qkeras.QConv2D(2, 5, kernel_quantizer=bits, bias_quantizer=bits, name="conv")
+    x = keras.layers.TimeDistributed(conv, name="each")(x)
+    x = qkeras.QActivation("quantized_bits(4,1,alpha=1)", name="r")(keras.layers.Reshape((4, 2))(x))
+    x = keras.layers.Bidirectional(cell, name="both")(x)
+    x = qkeras.QActivation("quantized_bits(5,1,alpha=1)", name="s")(x)
+    x = qkeras.QDense(2, kernel_quantizer="binary(alpha=1)", bias_quantizer=bits, name="last")(x)
+    rows = {row.layer: row for row in estimate(keras.Model(i, x))}
+    assert list(rows) == ["each", "both.forward", "both.backward", "last"]
+    assert {name: row.kind for name, row in rows.items()} == {
+        "each": "mult", "both.forward": "mult", "both.backward": "mult", "last": "mux",
+    }  # fmt: skip
+    assert rows["each"].weights == 5 * 5 * 2 * 2
+    assert rows["each"].operations == 4 * 5 * 5 * 2 * 2
+    assert rows["each"].bias == 2
+    kernel, recurrent = 2 * 9, 3 * 9
+    assert rows["both.forward"].weights == kernel + recurrent
+    assert rows["both.forward"].operations == 4 * (kernel + recurrent)
+    assert rows["both.forward"].weight_bits == kernel * 4 + recurrent * 2
+    assert rows["both.forward"].bias == 9

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from c_graphs import C_GRAPHS
-from graphs import small_cnn
+from graphs import same_weights, small_cnn
 
 import qsim
 from qsim import cli
@@ -22,6 +22,7 @@ GRAPHS = {
     "blueoil": lambda: qsim.load(MODELS["blueoil"][0]),
     "digits": lambda: qsim.load(MODELS["digits"][0]),
     "small_cnn": small_cnn,
+    "same_weights": same_weights,
     "binary_layers": C_GRAPHS["binary_layers"],
     "ternary_layers": C_GRAPHS["ternary_layers"],
 }
@@ -63,7 +64,7 @@ def rtl_memories(graph: Graph) -> dict[str, tuple[int, list[int]]]:
 def test_c_figures_are_the_emitted_arrays(name: str) -> None:
     graph = GRAPHS[name]()
     emitted = c_arrays(graph)
-    figures = {m.tensor: m.c_bytes for m in weight_memory(graph)}
+    figures = {m.tensor: m.c_bytes for m in weight_memory(graph) if m.c_bytes}
     assert figures == {tensor: BYTES[kind] * len(values) for tensor, (kind, values) in emitted.items()}
     for op in graph.ops:
         if op.output in emitted and emitted[op.output][0] == "uint32_t":
@@ -94,6 +95,17 @@ def test_a_binary_network_takes_one_bit_a_weight_and_padding() -> None:
         assert (m.encoding, m.distinct) == ("binary, 1 bit", 2)
         assert m.rtl_bits == m.count
         assert m.c_bytes == 4 * outputs * -(-m.count // outputs // 32)
+
+
+def test_equal_weights_are_held_once_in_c() -> None:
+    """Two matrices and one bias for four dense ops; what C computes with them is the simulator's."""
+    graph = same_weights()
+    assert [m.c_bytes for m in weight_memory(graph)] == [25, 0, 0, 25]
+    text = files(graph, "c")["weights.c"]
+    assert len(re.findall(r"__weights\[25\] = ", text)) == 2
+    assert len(re.findall(r"__bias\[5\] = ", text)) == 1
+    codes = np.random.default_rng(0).integers(-32, 32, (50, 5))
+    assert qsim.verify(graph, codes, ("c",), codes=True).ok
 
 
 def test_inspect_prints_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
