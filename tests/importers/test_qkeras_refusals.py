@@ -37,6 +37,22 @@ REFUSED = [
         "GRU are not supported",
         "use one of",
     ),
+    (
+        lambda: chain(
+            keras.layers.Masking(name="mask"),
+            qkeras.QSimpleRNN(3, kernel_quantizer="quantized_bits(4)", name="memory"),
+            shape=(6, 2),
+        ),
+        "'mask'",
+        "Masking are not supported",
+        "use one of",
+    ),
+    (
+        lambda: chain(qkeras.QActivation("quantized_bits(4,0,1)", dtype="float16", name="half")),
+        "'half'",
+        "computes in float16",
+        "float32",
+    ),
     (lambda: chain(q_dense(activation="softmax"), q_dense("next")), "'next'", "no quantizer follows", "QActivation"),
     (lambda: chain(q_dense(activation="gelu")), "'fc'", "gelu is real-valued and ends the model", "QActivation"),
     (lambda: chain(q_dense(activation="exponential")), "'fc'", "exponential is not supported", "QActivation"),

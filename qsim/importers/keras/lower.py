@@ -67,6 +67,8 @@ def lower(
     ctx = Context(model, b, Rescaling.parse(rescale))
     for node in model.nodes:
         _check_dtype(node)
+        if node.class_name != "InputLayer" and not _is_operation(node):
+            _lowering(node)  # before the operations that Keras adds for it, as it does for Masking
         _note_idle_bounds(b, node)
     formats = _formats(model, input_format)
     by_name = {node.name: node for node in model.nodes}
@@ -113,9 +115,13 @@ def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
             )
 
 
+def _is_operation(node: LayerNode) -> bool:
+    return node.class_name.startswith("ops.") or node.class_name in LEGACY_OPERATIONS
+
+
 def _lowering(node: LayerNode) -> Lowering:
     if node.class_name not in LAYERS:
-        operation = node.class_name.startswith("ops.") or node.class_name in LEGACY_OPERATIONS
+        operation = _is_operation(node)
         named = str(node.config.get("function", node.class_name))
         known = sorted(n for n in LAYERS if n.startswith("ops.") == operation)
         raise UnsupportedError(
