@@ -81,8 +81,14 @@ MORE_WEIGHTS: dict[str, Callable[[], Quantizer]] = {
     "quantized_bits as dict": lambda: {"class_name": "quantized_bits", "config": {"bits": 4, "integer": 1, "alpha": 1}},
     "quantized_bits symmetric": lambda: qkeras.quantized_bits(4, 0, 1, alpha=1),
     "quantized_bits scale_axis": lambda: qkeras.quantized_bits(4, 0, 1, alpha="auto_po2", scale_axis=0),
-    "quantized_bits elements_per_scale": lambda: qkeras.quantized_bits(
-        4, 0, 1, alpha="auto_po2", scale_axis=-1, elements_per_scale=2
+    "quantized_bits elements_per_scale, axis 0": lambda: qkeras.quantized_bits(
+        4, 0, 1, alpha="auto_po2", scale_axis=0, elements_per_scale=3
+    ),
+    "quantized_bits elements_per_scale, axis 1": lambda: qkeras.quantized_bits(
+        4, 0, 1, alpha="auto_po2", scale_axis=1, elements_per_scale=2
+    ),
+    "quantized_bits elements_per_scale, both axes": lambda: qkeras.quantized_bits(
+        4, 0, 1, alpha="auto_po2", scale_axis=[0, 1], elements_per_scale=[3, 1]
     ),
     "quantized_bits post_training_scale": lambda: qkeras.quantized_bits(
         4, 0, 1, alpha="auto_po2", post_training_scale=np.float32(0.25)
@@ -104,7 +110,9 @@ MORE_WEIGHTS: dict[str, Callable[[], Quantizer]] = {
     "binary use_01": lambda: qkeras.binary(use_01=True, alpha=1),
     "binary alpha=0.75": lambda: qkeras.binary(alpha=0.75),
     "binary scale_axis": lambda: qkeras.binary(alpha="auto_po2", scale_axis=0),
-    "binary elements_per_scale": lambda: qkeras.binary(alpha="auto_po2", scale_axis=-1, elements_per_scale=2),
+    "binary elements_per_scale, axis 0": lambda: qkeras.binary(alpha="auto_po2", scale_axis=0, elements_per_scale=3),
+    "binary elements_per_scale, axis 1": lambda: qkeras.binary(alpha="auto_po2", scale_axis=1, elements_per_scale=2),
+    "binary alpha='auto' elements_per_scale": lambda: qkeras.binary(alpha="auto", scale_axis=1, elements_per_scale=2),
     "binary stochastic rounding": lambda: qkeras.binary(alpha="auto_po2", use_stochastic_rounding=True),
     "ternary threshold": lambda: qkeras.ternary(alpha=0.5, threshold=0.25),
     "ternary stochastic rounding": lambda: qkeras.ternary(alpha="auto_po2", use_stochastic_rounding=True),

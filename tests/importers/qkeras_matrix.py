@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,7 @@ def prepare(cell: Cell) -> tuple[Result, Prepared | None]:
         # Keras wraps what a layer raises: "Exception encountered when calling <layer>", a blank line, the words.
         lines = [line for line in str(error).replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines() if line.strip()]
         words = lines[1] if len(lines) > 1 and lines[0].startswith("Exception encountered") else lines[0]
+        words = re.sub(r"\{\{function_node \S+\}\} ", "", words).removesuffix(" name: ")
         result.refused = f"qkeras itself refuses: {type(error).__name__}: {words}"
         return result, None
     try:
