@@ -136,3 +136,53 @@ LAYERS |= {
     "BatchNormalization, sigmoid": lambda: model(lambda x: ops.sigmoid(L.BatchNormalization()(x)), ROW),
     "ELU": lambda: model(lambda x: L.ELU()(x - 1), ROW),
 }
+
+
+def random_operations(seed: int) -> Any:
+    """A quantized tensor, one to six random operations on it and on what was made before, quantized again."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 5, int(rng.integers(1, 4))))
+    given = keras.Input(shape, name="input")
+    made = [act("quantized", 5, 1)(given)]
+    for number in range(int(rng.integers(1, 7))):
+        made.append(_random_step(rng, made, f"quantized{number}"))
+    return keras.Model(given, act("out", 7, 3)(made[-1]), name=f"operations_{seed}")
+
+
+def _random_step(rng: np.random.Generator, made: list[Any], name: str) -> Any:
+    x = made[-1]
+    rank, constant = len(x.shape), float(np.round(rng.normal(), int(rng.integers(0, 3))))
+    axis = int(rng.integers(1, rank))
+    alike = [other for other in made if other.shape == x.shape]
+    y = alike[int(rng.integers(len(alike)))]
+    order = [0, *(1 + rng.permutation(rank - 1)).tolist()]
+    quantize = act(name, int(rng.integers(3, 7)), int(rng.integers(0, 3)))
+    steps: list[Callable[[], Any]] = [
+        lambda: x + constant,
+        lambda: constant - x,
+        lambda: x * constant,
+        lambda: x / (constant or 2),
+        lambda: ops.abs(-x),
+        lambda: x + y,
+        lambda: x - y,
+        lambda: x * y,
+        lambda: ops.maximum(x, y),
+        lambda: ops.minimum(x, constant),
+        lambda: ops.relu(x),
+        lambda: ops.leaky_relu(x, 0.25),
+        lambda: L.ReLU(max_value=1.5, threshold=abs(constant))(x),
+        lambda: ops.sum(x, axis=axis, keepdims=rank == 2),
+        lambda: ops.mean(x, axis=axis, keepdims=True),
+        lambda: ops.max(x, axis=axis, keepdims=True),
+        lambda: ops.concatenate([x, y], axis=axis),
+        lambda: ops.stack([x, y], axis=axis) if rank < 4 else x + y,
+        lambda: ops.split(x, [1], axis=axis)[-1] if x.shape[axis] > 1 else -x,
+        lambda: ops.flip(x, axis=axis),
+        lambda: ops.repeat(x, 2, axis=axis),
+        lambda: ops.transpose(x, order),
+        lambda: ops.reshape(x, (-1, int(np.prod(x.shape[1:])))),
+        lambda: quantize(x),
+        lambda: quantize(ops.silu(x)),
+        lambda: quantize(ops.tanh(x)),
+    ]
+    return steps[int(rng.integers(len(steps)))]()

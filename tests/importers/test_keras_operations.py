@@ -44,6 +44,28 @@ def test_equal_to_keras_and_the_same_from_files(case, tmp_path):
         assert load(tmp_path / f"model{suffix}").hash == graph.hash, suffix
 
 
+@pytest.mark.parametrize(
+    "seeds", [range(40), *(pytest.param(range(n, n + 100), marks=pytest.mark.slow) for n in range(40, 640, 100))]
+)
+def test_random_operations(seeds):
+    """Keras' own codes or, where the graph notes that float32 rounds, those of its operations in float64."""
+    exact = 0
+    for seed in seeds:
+        keras.utils.clear_session()
+        made = fill(operation_cells.random_operations(seed))
+        given = inputs(made)
+        graph = load(made)
+        simulator = Simulator(graph)
+        trace = simulator.trace_codes(simulator.quantize({graph.inputs[0].tensor: given[0]}))
+        _, differ, why = compared(graph, live_outputs(made, given), trace)
+        exact += not differ
+        if differ:
+            assert any("float32" in note for note in graph.notes), (seed, why)
+            _, differ, why = compared(graph, float64_outputs(made, given), trace)
+            assert not differ, (seed, why)
+    assert exact > 0.9 * len(seeds)
+
+
 REFUSED = {
     "division by a tensor": (lambda: model(lambda x: 1.0 / x, ROW), "divides by a tensor"),
     "division by zero": (lambda: model(lambda x: x / 0.0, ROW), "divides by zero"),
