@@ -39,7 +39,7 @@ class Source:
     def _owner(self, layer: str) -> str:
         """The layer, without the step that a TimeDistributed adds to its name."""
         base = re.sub(r"\.step\d+$", "", layer)
-        return base if base in self.nodes else layer
+        return base if layer not in self.nodes and base in self.nodes else layer
 
 
 def as_source(

@@ -143,19 +143,23 @@ def with_quantized_weights(layers: list[Any], shape: tuple[int, ...], seed: int)
     return keras.Model(i, x)
 
 
+def two_convolutions(quantizers: dict[str, str], second: str) -> list[Any]:
+    """3x3 kernels with 3 filters, and a dense layer; second: the activation of the second convolution."""
+    return [
+        qkeras.QConv2D(3, 3, **quantizers, name="c1"),
+        qkeras.QActivation("quantized_relu(4,1)", name="a1"),
+        qkeras.QConv2D(3, 3, **quantizers, name="c2"),
+        qkeras.QActivation(second, name="a2"),
+        keras.layers.Flatten(name="f"),
+        qkeras.QDense(7, **quantizers, name="o"),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_accumulators_equal_qkeras_where_it_bounds_every_channel(seed: int) -> None:
     """3x3 kernels with 3 filters and dense layers: there kernel.shape[1] is the number of channels."""
     quantizers = {"kernel_quantizer": "quantized_bits(4,1,1)", "bias_quantizer": "quantized_bits(5,2,1)"}
-    layers = [
-        qkeras.QConv2D(3, 3, **quantizers, name="c1"),
-        qkeras.QActivation("quantized_relu(4,1)", name="a1"),
-        qkeras.QConv2D(3, 3, **quantizers, name="c2"),
-        qkeras.QActivation("quantized_relu(4,1)", name="a2"),
-        keras.layers.Flatten(name="f"),
-        qkeras.QDense(7, **quantizers, name="o"),
-    ]
-    model = with_quantized_weights(layers, (7, 7, 1), seed)
+    model = with_quantized_weights(two_convolutions(quantizers, "quantized_relu(4,1)"), (7, 7, 1), seed)
     unit = dict.fromkeys(("c1", "c2", "o"), (0.0, 1.0))  # qkeras multiplies the bias by the input too
     assert analyze_accumulator(model, unit) == peer.analyze_accumulator(model, unit)
     rng = np.random.default_rng(seed)
@@ -203,15 +207,8 @@ def test_from_samples_equals_qkeras() -> None:
     own fails on them with a TensorFlow error)."""
     weights = {"kernel_quantizer": "quantized_bits(4,1,1)", "bias_quantizer": "quantized_bits(5,2,1)"}
     for seed in range(3):
-        layers = [
-            qkeras.QActivation("quantized_relu(6,1)", name="q"),
-            qkeras.QConv2D(3, 3, **weights, name="c1"),
-            qkeras.QActivation("quantized_relu(4,1)", name="a1"),
-            qkeras.QConv2D(3, 3, **weights, name="c2"),
-            qkeras.QActivation("quantized_bits(4,1)", name="a2"),
-            keras.layers.Flatten(name="f"),
-            qkeras.QDense(7, **weights, name="o"),
-        ]
+        first = qkeras.QActivation("quantized_relu(6,1)", name="q")
+        layers = [first, *two_convolutions(weights, "quantized_bits(4,1)")]
         model = with_quantized_weights(layers, (7, 7, 1), seed)
         x = np.random.default_rng(seed).uniform(0, 2, (30, 7, 7, 1)).astype(np.float32)
         with contextlib.redirect_stdout(io.StringIO()):
@@ -298,3 +295,11 @@ def test_wrapped_and_recurrent_layers_count_their_weights_once() -> None:
     assert rows["both.forward"].operations == 4 * (kernel + recurrent)
     assert rows["both.forward"].weight_bits == kernel * 4 + recurrent * 2
     assert rows["both.forward"].bias == 9
+
+
+def test_a_layer_that_is_named_like_a_step_is_its_own() -> None:
+    bits = {"kernel_quantizer": "quantized_bits(4,0,1)", "bias_quantizer": "quantized_bits(4,0,1)"}
+    i = keras.Input((3,), name="x")
+    x = qkeras.QDense(4, **bits, name="a")(qkeras.QActivation("quantized_relu(4,0)", name="q")(i))
+    x = qkeras.QDense(5, **bits, name="a.step1")(qkeras.QActivation("quantized_relu(4,1)", name="r")(x))
+    assert [(row.layer, row.weights) for row in estimate(keras.Model(i, x))] == [("a", 12), ("a.step1", 20)]

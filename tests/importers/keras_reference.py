@@ -397,7 +397,7 @@ def q_batch_normalization(layer, x):
 def relu(layer, x):
     if not layer.threshold:
         low = np.where(x < 0, x * float(layer.negative_slope), x)
-        return low if layer.max_value is None else np.minimum(low, layer.max_value)
+        return low if layer.max_value is None else np.minimum(low, float(np.float32(layer.max_value)))
     threshold, slope = (float(np.float32(v)) for v in (layer.threshold, layer.negative_slope))
     kept = np.where(x > threshold, x, 0.0)
     kept = kept if layer.max_value is None else np.clip(kept, 0, float(np.float32(layer.max_value)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import keras
@@ -40,6 +41,19 @@ def test_global_pooling_of_rows(pooling: type, keepdims: bool, tmp_path: Path) -
     x = i = keras.Input((4, 3), name="x")
     x = pooling(keepdims=keepdims, name="g")(x)
     same_as_keras(keras.Model(i, x), "fixed<6,2>", tmp_path)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_a_relu_clips_at_the_float32_number(slope: float, tmp_path: Path) -> None:
+    """3.3 is a float32 number to Keras, not the nearest float64 number."""
+    x = i = keras.Input((4, 3), name="x")
+    x = L.ReLU(max_value=3.3, name="r")(x)
+    if slope:
+        x = L.ReLU(max_value=2.7, negative_slope=slope, name="s")(x)
+    graph = same_as_keras(keras.Model(i, x), "fixed<7,4>", tmp_path)
+    assert Fraction(graph[graph.outputs[0].tensor].range[1]) * graph[graph.outputs[0].tensor].quantization.scale[0] == (
+        Fraction(float(np.float32(2.7 if slope else 3.3)))
+    )
 
 
 def test_a_bound_that_the_file_does_not_keep_is_told(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ REFUSED = {
     "float64 constants": (lambda: model(lambda x: x * np.array([0.1, 0.2, 0.3]), ROW), "float64"),
     "larger constant": (lambda: model(lambda x: x * np.ones((2, 5, 3), "float32"), (1, 5, 3)), "larger than its input"),
     "no constant at all": (lambda: model(lambda x: x + np.array(np.inf, "float32"), ROW), "not finite"),
+    "a constant beyond float32": (lambda: model(lambda x: x * 1e39, ROW), "not finite in float32"),
     "other dimensions": (lambda: model(lambda x, y: x + y, IMAGE, (2,)), "same number of dimensions"),
     "mean of everything": (lambda: model(lambda x: ops.reshape(ops.mean(x), (1, 1)), ROW), "over all axes"),
     "sum over the batch": (lambda: model(lambda x: ops.sum(x, axis=0), ROW), "batch's dimension"),

@@ -13,7 +13,7 @@ from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower_context import Context, Registry, weight
 from qsim.importers.keras.lower_merge import add, multiply
 from qsim.importers.keras.lower_quantize import on_grid
-from qsim.importers.keras.lower_value import Value, fraction_gcd
+from qsim.importers.keras.lower_value import Value, float32, fraction_gcd
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import Requantize
 from qsim.numerics import Overflow, Rescale, Rounding, Scheme, scalar
@@ -72,7 +72,7 @@ def _relu(value: Value, call: Call) -> Value:
     if arguments.get("negative_slope") or arguments.get("threshold"):
         raise UnsupportedError(f"the activation {call} has a slope or threshold", way_out=QUANTIZE_FIRST)
     ceiling = arguments.get("max_value")
-    return value.clamp(Fraction(0), None if ceiling is None else Fraction(ceiling))
+    return value.clamp(Fraction(0), None if ceiling is None else float32(ceiling).item())
 
 
 def _activation_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -81,7 +81,7 @@ def _activation_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
 
 def leaky(ctx: Context, node: LayerNode, value: Value, slope: float) -> Value:
     """x where x >= 0, slope * x below (slope as a float32 number), exactly: both branches as integer multipliers."""
-    exact = Fraction(float(np.float32(slope)))
+    exact = float32(slope).item()
     value = ctx.grid(value, node.name, rising=True)
     grid = value.scale.item() * fraction_gcd([Fraction(1), exact])
     factors = [int(f / (grid / value.scale.item())) for f in (Fraction(1), exact)]
@@ -108,7 +108,7 @@ def _relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     if not slope:
         return _relu(value.but(layer=node.name), Call("relu", (), {"max_value": ceiling}))
     result = leaky(ctx, node, value, float(slope))
-    return result if ceiling is None else result.clamp(None, Fraction(ceiling))
+    return result if ceiling is None else result.clamp(None, float32(ceiling).item())
 
 
 def _thresholded(
@@ -119,7 +119,7 @@ def _thresholded(
     What Keras computes (keras.src.backend.tensorflow.nn and activations.relu): at x = t nothing passes. [x > t] is the
     tensor <layer>.passes of zeros and ones.
     """
-    t, steepness = (Fraction(float(np.float32(v))) for v in (threshold, slope))
+    t, steepness = (float32(v).item() for v in (threshold, slope))
     value = ctx.grid(value, node.name, rising=True)
     step = value.scale.item()
     above = value.affine(1, -math.floor(t / step) * step).clamp(Fraction(0), step)
@@ -127,7 +127,7 @@ def _thresholded(
     named = node.name if not slope and ceiling is None else f"{node.name}.kept"
     result = multiply(ctx, node, [value, passes], named)
     if ceiling is not None:
-        result = result.clamp(Fraction(0), Fraction(float(np.float32(ceiling))))
+        result = result.clamp(Fraction(0), float32(ceiling).item())
     if not slope:
         return result
     result = on_grid(ctx.b, result, node.name, name=f"{node.name}.clipped")

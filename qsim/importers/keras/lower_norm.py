@@ -8,7 +8,7 @@ from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower_activation import activate
 from qsim.importers.keras.lower_context import Context, Registry, weight
 from qsim.importers.keras.lower_linear import quantize
-from qsim.importers.keras.lower_value import Value, fractions
+from qsim.importers.keras.lower_value import Value, float32, fractions
 from qsim.importers.keras.model import LayerNode
 from qsim.numerics import Array
 
@@ -99,10 +99,7 @@ def _scale_shift(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 def _rescaling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     """y = x * scale + offset, numbers or one per channel, as float32 numbers."""
-    factor, addend = (
-        fractions(np.asarray(node.config.get(key, default), dtype=np.float32))
-        for key, default in (("scale", 1.0), ("offset", 0.0))
-    )
+    factor, addend = (float32(node.config.get(key, default)) for key, default in (("scale", 1.0), ("offset", 0.0)))
     return affine(ctx, node, inputs[0], factor, addend)
 
 

@@ -18,10 +18,10 @@ from qsim.errors import UnsupportedError
 from qsim.importers.keras import lower_merge, lower_pool, lower_shape
 from qsim.importers.keras.lower_activation import activate, leaky
 from qsim.importers.keras.lower_context import Context, Lowering, Registry
-from qsim.importers.keras.lower_merge import add, multiply
+from qsim.importers.keras.lower_merge import multiply
 from qsim.importers.keras.lower_norm import affine
-from qsim.importers.keras.lower_shape import move, rearrange, reshape
-from qsim.importers.keras.lower_value import Value, fractions
+from qsim.importers.keras.lower_shape import fitting, move, rearrange, reshape
+from qsim.importers.keras.lower_value import Value, float32, fractions
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.ops import Reduce, Slice
 from qsim.numerics import Array
@@ -29,18 +29,12 @@ from qsim.numerics import Array
 BATCH = "which changes the batch's dimension; a graph is one input's computation"
 
 
-def float32(number: Any) -> Array:
-    """A constant of the model as the exact Fractions of the float32 numbers that Keras computes with.
-
-    Raises UnsupportedError for arrays of float64 that are none: Keras then computes in float64.
-    """
+def _constant(number: Any) -> Array:
+    """``float32``. Raises UnsupportedError for arrays of float64 that are none: Keras then computes in float64."""
     given = np.asarray(number, dtype=np.float64)
-    exact = given.astype(np.float32)
-    if given.ndim and not np.array_equal(exact, given):
+    if given.ndim and not np.array_equal(given.astype(np.float32), given, equal_nan=True):
         raise UnsupportedError("its constant holds float64 numbers", way_out="give it as a float32 array")
-    if not np.isfinite(exact).all():
-        raise UnsupportedError("its constant holds numbers that are not finite")
-    return fractions(exact)
+    return float32(given)
 
 
 def _operands(node: LayerNode, inputs: list[Value], *names: str) -> list[Any]:
@@ -81,8 +75,8 @@ def _binary(join: Lowering, constant: Callable[[Context, LayerNode, Value, Array
         if isinstance(x, Value) and isinstance(y, Value):
             return join(ctx, node, _together(node, [x, y]))
         if isinstance(x, Value):
-            return constant(ctx, node, x, float32(y), False)
-        return constant(ctx, node, y, float32(x), True)
+            return constant(ctx, node, x, _constant(y), False)
+        return constant(ctx, node, y, _constant(x), True)
 
     return lowering
 
@@ -101,7 +95,7 @@ def _multiply_constant(ctx: Context, node: LayerNode, x: Value, c: Array, first:
 
 def _divide_constant(ctx: Context, node: LayerNode, x: Value, c: Array, first: bool) -> Value:
     if first:
-        raise UnsupportedError("it divides by a tensor", way_out="quantize the inverse, and multiply by it")
+        return _no_division(ctx, node, [x])
     if any(v == 0 for v in c.reshape(-1)):
         raise UnsupportedError("it divides by zero")
     return _affine(ctx, node, x, 1 / c, 0)
@@ -114,7 +108,7 @@ def _no_division(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 def _bound(ctx: Context, node: LayerNode, value: Value, low: Any, high: Any) -> Value:
     ends = []
     for end in (low, high):
-        bound = None if end is None else float32(end)
+        bound = None if end is None else _constant(end)
         if bound is not None and bound.size != 1:
             raise UnsupportedError("its bounds differ by element", way_out="use one number")
         ends.append(None if bound is None else bound.item())
@@ -197,15 +191,13 @@ def _reduce(kind: str, mean: bool = False) -> Lowering:
 
 def _reshape(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     batch, *target = node.config["newshape"]
-    size, known = math.prod(inputs[0].shape), math.prod(n for n in target if n not in (-1, None))
-    if batch in (-1, None) and target.count(-1) == 1 and known and size % known == 0:
-        target[target.index(-1)] = size // known
-    if batch not in (-1, None) or math.prod(target) != size:
+    shape = None if None in target else fitting(inputs[0].shape, target)
+    if batch not in (-1, None) or shape is None:
         raise UnsupportedError(
             f"it makes {node.config['newshape']} of {inputs[0].shape}, {BATCH}",
             way_out="put -1 first and the input's dimensions behind it, or use a Reshape layer",
         )
-    return reshape(ctx, node, inputs[0], tuple(target))
+    return reshape(ctx, node, inputs[0], shape)
 
 
 def _transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -358,13 +350,9 @@ def _by_rank(row: str, image: str) -> Lowering:
     return lowering
 
 
-def _difference(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    return add(ctx, node, inputs, [1, -1])
-
-
 OPERATIONS: Registry = {
     "Add": _binary(lower_merge.LAYERS["Add"], _add_constant),
-    "Subtract": _binary(_difference, _subtract_constant),
+    "Subtract": _binary(lower_merge.LAYERS["Subtract"], _subtract_constant),
     "Multiply": _binary(lower_merge.LAYERS["Multiply"], _multiply_constant),
     "Divide": _binary(_no_division, _divide_constant),
     "TrueDivide": _binary(_no_division, _divide_constant),

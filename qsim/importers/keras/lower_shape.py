@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,14 +69,19 @@ def _flatten(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return reshape(ctx, node, inputs[0], (math.prod(inputs[0].shape),))
 
 
+def fitting(shape: tuple[int, ...], target: Sequence[int]) -> tuple[int, ...] | None:
+    """``target`` with its one -1, if it has one, filled in for the elements of ``shape``; None where they differ."""
+    size, known, found = math.prod(shape), math.prod(n for n in target if n != -1), [int(n) for n in target]
+    if found.count(-1) == 1 and known and size % known == 0:
+        found[found.index(-1)] = size // known
+    return None if -1 in found or math.prod(found) != size else tuple(found)
+
+
 def _reshape(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    target, size = [int(n) for n in node.config["target_shape"]], math.prod(inputs[0].shape)
-    known = math.prod(n for n in target if n != -1)
-    if target.count(-1) == 1 and known and size % known == 0:
-        target[target.index(-1)] = size // known
-    if -1 in target or math.prod(target) != size:
+    shape = fitting(inputs[0].shape, node.config["target_shape"])
+    if shape is None:
         raise ModelError(f"layer {node.name!r}: shape {inputs[0].shape} cannot become {node.config['target_shape']}.")
-    return reshape(ctx, node, inputs[0], tuple(target))
+    return reshape(ctx, node, inputs[0], shape)
 
 
 def zero_is_code_zero(ctx: Context, value: Value, layer: str) -> Value:

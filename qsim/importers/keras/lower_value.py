@@ -31,6 +31,16 @@ def fractions(values: Any) -> Array:
     return result.reshape(array.shape)
 
 
+def float32(number: Any) -> Array:
+    """Constants of a layer as the exact Fractions of the float32 numbers that Keras computes with. Raises
+    UnsupportedError where they are not finite."""
+    with np.errstate(over="ignore"):
+        exact = np.asarray(number, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(exact).all():
+        raise UnsupportedError(f"its constant {number} is not finite in float32")
+    return fractions(exact)
+
+
 def collapsed(array: Array) -> Array:
     """The same values in the least broadcastable shape: equal slices along an axis become one, leading ones go."""
     for axis in range(array.ndim):
