@@ -47,31 +47,12 @@ class Cell:
 
 
 WEIGHTS: dict[str, Callable[[], Quantizer]] = {
-    "quantized_bits alpha=1": lambda: qkeras.quantized_bits(4, 0, alpha=1),
-    "quantized_bits alpha=None": lambda: qkeras.quantized_bits(4, 0, 1),
+    **cells.WEIGHTS,
     "quantized_bits alpha=0.75": lambda: qkeras.quantized_bits(4, 0, alpha=0.75),
-    "quantized_bits alpha='auto'": lambda: qkeras.quantized_bits(4, 0, 1, alpha="auto"),
-    "quantized_bits alpha='auto_po2'": lambda: qkeras.quantized_bits(4, 0, 1, alpha="auto_po2"),
     "quantized_bits 1 bit": lambda: qkeras.quantized_bits(1, 0, alpha=1),
     "quantized_bits keep_negative=False": lambda: qkeras.quantized_bits(4, 0, keep_negative=False, alpha=1),
-    "quantized_linear": lambda: qkeras.quantized_linear(4, 0, alpha=1.0),
-    "quantized_linear alpha='auto'": lambda: qkeras.quantized_linear(4, 0, alpha="auto"),
-    "quantized_linear alpha='auto_po2'": lambda: qkeras.quantized_linear(4, 0, alpha="auto_po2"),
-    "quantized_relu": lambda: qkeras.quantized_relu(4, 0),
     "quantized_ulaw": lambda: qkeras.quantized_ulaw(4, 0),
-    "quantized_tanh": lambda: qkeras.quantized_tanh(4),
-    "quantized_sigmoid": lambda: qkeras.quantized_sigmoid(4),
     "quantized_hswish": lambda: qkeras.quantized_hswish(6, 2),
-    "quantized_po2": lambda: qkeras.quantized_po2(4),
-    "quantized_relu_po2": lambda: qkeras.quantized_relu_po2(4, negative_slope=0.5),
-    "binary alpha=1": lambda: qkeras.binary(alpha=1),
-    "binary alpha='auto'": lambda: qkeras.binary(alpha="auto"),
-    "binary alpha='auto_po2'": lambda: qkeras.binary(alpha="auto_po2"),
-    "ternary alpha=1": lambda: qkeras.ternary(alpha=1.0),
-    "ternary alpha='auto'": lambda: qkeras.ternary(alpha="auto"),
-    "ternary alpha='auto_po2'": lambda: qkeras.ternary(alpha="auto_po2"),
-    "stochastic_binary": lambda: qkeras.stochastic_binary(alpha="auto_po2"),
-    "stochastic_ternary": lambda: qkeras.stochastic_ternary(alpha="auto_po2"),
     "bernoulli": lambda: qkeras.bernoulli(alpha=1),
 }
 """Every quantizer as the weights of every layer that has some."""
@@ -138,6 +119,22 @@ ACTIVATIONS: dict[str, Callable[[], Quantizer]] = {
     "text": lambda: "quantized_relu(4,1)",
     "dict": lambda: {"class_name": "quantized_bits", "config": {"bits": 4, "integer": 1, "symmetric": 1}},
 }
+
+REFUSED_ROWS = {
+    "bernoulli": "random numbers at inference",
+    "activations | quantized_bits alpha='auto'": "depends on the data of each batch",
+    "qnoise_factor": "mixes unquantized values in",
+    "binary stochastic rounding": "qkeras itself refuses",
+    "activations | quantized_linear | QScaleShift": "qkeras itself refuses",
+}
+"""Part of a cell's key -> what its refusal says; no other cell may be refused. qkeras-v3 itself cannot run the last:
+its binary selects between shapes that do not match, and its QScaleShift cannot infer a shape there."""
+
+
+def expected_refusal(key: str) -> str | None:
+    """What the refusal of the cell must say; None where it must run."""
+    return next((words for part, words in REFUSED_ROWS.items() if part in key), None)
+
 
 BIASES = (
     "quantized_bits alpha=1", "quantized_bits alpha=None", "quantized_bits alpha='auto_po2'", "quantized_linear",

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from keras_compare import codes_of
 from keras_reference import evaluate
-from qkeras_cells import Cell, all_cells
+from qkeras_cells import Cell, all_cells, expected_refusal
 
 import qsim
 from qsim.emit import emit
@@ -164,6 +164,8 @@ def prepare(cell: Cell) -> tuple[Result, Prepared | None]:
             model(given, training=True)
         live = live_outputs(model, given)
     except (ValueError, TypeError, AssertionError, NotImplementedError, AttributeError, tf.errors.OpError) as error:
+        if expected_refusal(cell.key) != "qkeras itself refuses":
+            raise  # the cell, or what it stands for, is wrong
         # Keras wraps what a layer raises: "Exception encountered when calling <layer>", a blank line, the words.
         lines = [line for line in str(error).replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines() if line.strip()]
         words = lines[1] if len(lines) > 1 and lines[0].startswith("Exception encountered") else lines[0]

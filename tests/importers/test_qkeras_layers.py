@@ -56,7 +56,7 @@ def compare(model, *, ties=0.0, required=("cell",)):
 def test_weight_quantizers(layer, weights):
     # The transposed kernel's last axis is the input channel: odd scales make wide sums, which float32 rounds; behind a
     # quantizer no finer than the bias (whose codes are then no ties) they agree again.
-    wide = layer == "QConv2DTranspose" and weights.endswith(" auto")
+    wide = layer == "QConv2DTranspose" and weights.endswith("alpha='auto'")
     model = KERNEL_LAYERS[layer](WEIGHTS[weights](), "quantized_bits(8,3)" if wide else None)
     compare(fill(model), ties=0.05)
 
@@ -144,5 +144,5 @@ def test_several_inputs_and_outputs():
 
 
 def test_noise_in_keras_own_weights_is_small_enough_to_compare():
-    model = fill(KERNEL_LAYERS["QDense"](WEIGHTS["quantized_bits auto_po2"](), None))
+    model = fill(KERNEL_LAYERS["QDense"](WEIGHTS["quantized_bits alpha='auto_po2'"](), None))
     assert noisy_layers(model) <= {"cell"}

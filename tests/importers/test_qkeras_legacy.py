@@ -164,7 +164,10 @@ def test_network(build, tmp_path):
     assert len(compared(build, tmp_path).ops) >= 2
 
 
-QUICK = ("quantized_bits auto_po2", "quantized_relu_po2", "ternary", "quantized_relu slope", "stochastic_ternary")
+QUICK = (
+    *("quantized_bits alpha='auto_po2'", "quantized_relu_po2", "ternary", "ternary alpha=1"),
+    *("quantized_relu slope", "stochastic_ternary"),
+)
 
 
 def rest_slow(names):

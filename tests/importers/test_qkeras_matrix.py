@@ -34,6 +34,16 @@ def test_every_cell_is_equal_or_refused_with_a_reason():
         assert result["targets"] == {"c": 0, "hls": 0, "rtl": 0}, key
 
 
+def test_exactly_the_expected_cells_are_refused():
+    pytest.importorskip("qkeras")
+    from qkeras_cells import expected_refusal
+
+    for key, result in stored().items():
+        words = expected_refusal(key)
+        assert (words is None) == ("refused" not in result), key
+        assert words is None or words in result["refused"], key
+
+
 def test_the_results_hold_every_cell_and_no_other():
     pytest.importorskip("qkeras")
     from qkeras_cells import all_cells
