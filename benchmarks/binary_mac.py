@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 
 import qsim
-from qsim.analysis.builder import GraphBuilder
 from qsim.errors import QsimError, ToolMissingError
 from qsim.ir import Graph, Quantization
 from qsim.ir.ops import Conv2D, Threshold
 from qsim.numerics import IntArray, IntFormat
+from qsim.proof.builder import GraphBuilder
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -31,9 +31,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_micro.python.tflite_micro import runtime
 
 import qsim
-from qsim.emit import emit
 from qsim.ir import Graph
 from qsim.simulate import Simulator
+from qsim.targets.files import emit
 
 MODELS = Path(os.environ.get("QSIM_MODELS", Path(__file__).parents[2] / "shared" / "models")) / "tflite"
 RESOLVERS = {

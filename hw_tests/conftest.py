@@ -13,6 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(autouse=True, scope="session")
 def tools() -> None:
     """The tests run or fail: a missing simulator is an error with the way to install it, not a pass."""
-    from qsim.verify.verilator import environment
+    from qsim.targets.rtl.verilator import environment
 
     environment()

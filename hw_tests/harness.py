@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qsim.verify import verilator
-from qsim.verify.rtl import simulator_environment
+from qsim.targets.rtl import verilator
+from qsim.targets.rtl.run import simulator_environment
 
 HERE = Path(__file__).parent
 LIBRARY = HERE.parent / "templates" / "rtl" / "lib"

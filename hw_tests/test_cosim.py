@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import qsim
-from qsim.debug.cosim import CosimResult, Word, _View, cosim
-from qsim.debug.cosim_config import Port
-from qsim.debug.waveform import StreamSignals, Waveform, unpack
+from qsim.debug.cosim.config import Port
+from qsim.debug.cosim.cosim import CosimResult, Word, _View, cosim
+from qsim.debug.waves.waveform import StreamSignals, Waveform, unpack
 from qsim.errors import QsimError, UsageError
 from qsim.ir.serialize import from_json, to_json
 
@@ -146,7 +146,7 @@ def test_misplaced_last() -> None:
 
 
 def test_codes_survive_packing() -> None:
-    from qsim.debug.waveform import pack
+    from qsim.debug.waves.waveform import pack
 
     rng = np.random.default_rng(0)
     for lanes, slot, width in ((1, 8, 5), (3, 7, 7), (2, 20, 17), (4, 64, 64)):

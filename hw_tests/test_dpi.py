@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 import qsim
-from qsim.analysis.builder import GraphBuilder
-from qsim.emit import emit, files
 from qsim.errors import UsageError
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, shift_only
+from qsim.proof.builder import GraphBuilder
 from qsim.simulate import Simulator
-from qsim.verify import verilator
+from qsim.targets.files import emit, files
+from qsim.targets.rtl import verilator
 
 HERE = Path(__file__).parent
 FOREIGN = HERE / "foreign" / "edge_pair"

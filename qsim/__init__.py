@@ -6,14 +6,11 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-# The packages emit and verify share their names with their main functions; the functions are bound here, after the
-# packages are loaded, so that `qsim.emit(...)` and `qsim.verify(...)` are calls. Submodules stay importable by
-# `from qsim.emit.common import ...`.
-from qsim.emit import emit  # isort: skip
-from qsim.debug.diff import diff
+from qsim.compare.verify import verify  # isort: skip
+from qsim.debug.diff.diff import diff
 from qsim.ir import Graph
 from qsim.simulate import Simulator
-from qsim.verify import verify
+from qsim.targets.files import emit
 
 __all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "load", "verify"]
 

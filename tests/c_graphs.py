@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 from graphs import Net, conv, plain, requantize, tflite, weights
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, Scheme, scalar, shift_only
+from qsim.proof.builder import GraphBuilder
 
 NARROW, WIDE = IntFormat(9, True), IntFormat(45, True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, Overflow, Rounding, overflow
-from qsim.simulate.kernels import KERNELS
+from qsim.reference.kernels import KERNELS
 
 Kernel = Callable[[o.Op, list, list, object], np.ndarray]
 

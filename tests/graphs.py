@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Overflow, Rescale, Rounding, Scheme, scalar, shift_only
+from qsim.proof.builder import GraphBuilder
 
 Q = Quantization.of(Fraction(1, 16))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from graphs import Net
 
-from qsim.analysis.folding import foldings
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
+from qsim.targets.rtl.network.folding import foldings
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 

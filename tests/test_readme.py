@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qsim import cli
-from qsim.importers.keras.lower import LAYERS
+from qsim.cli import app as cli
+from qsim.importers.keras.lower.graph import LAYERS
 from qsim.quantizers import QUANTIZERS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qsim.analysis.layers import layer_facts
-from qsim.debug.report import TARGET_NAMES
-from qsim.emit import TARGETS, files
+from qsim.compare.tools import missing_tools
+from qsim.debug.pages.report import TARGET_NAMES
 from qsim.errors import QsimError, ToolMissingError
 from qsim.importers import load
 from qsim.importers.tflite import survey
 from qsim.ir import Graph, quantization_text
-from qsim.verify.tools import missing_tools
+from qsim.ir.layers import layer_facts
+from qsim.targets.files import TARGETS, files
 
 Level = Literal["ok", "note", "missing", "unsupported"]
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from qsim.analysis.ranges import attaining_input, ranges
+from qsim.compare.report import layer_of
 from qsim.errors import UsageError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntFormat, Overflow, Rounding, Scheme
+from qsim.proof.ranges import attaining_input, ranges
+from qsim.reference.kernels import KERNELS
 from qsim.simulate import Simulator
 from qsim.simulate.engine import Arrays
-from qsim.simulate.kernels import KERNELS
-from qsim.verify.report import layer_of
 
 _FAR = 1 << 61
 

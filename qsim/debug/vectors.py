@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 import qsim
-from qsim.emit import write_files
-from qsim.emit.common import environment, header_lines, identifier, identifiers, one_line
+from qsim.compare.stimulus import sample_codes
 from qsim.errors import UsageError
 from qsim.ir import Graph, Tensor, tensor_text
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.simulate.engine import Arrays
-from qsim.verify.stimulus import sample_codes
+from qsim.targets.files import write_files
+from qsim.targets.text import environment, header_lines, identifier, identifiers, one_line
 
 PACKING = (
     "One code an element, row-major with the channel changing fastest, sample after sample. .npy: integers of shape "

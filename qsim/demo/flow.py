@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from qsim.debug.figures import figures
-from qsim.debug.report import TARGET_NAMES, Accuracy, Content, Figure, confusion_matrix, html, observe
-from qsim.emit import TARGETS, emit
+from qsim.compare.tools import require_tools
+from qsim.compare.verify import Report, TargetResult, verify
+from qsim.debug.pages.figures import figures
+from qsim.debug.pages.report import TARGET_NAMES, Accuracy, Content, Figure, confusion_matrix, html, observe
 from qsim.errors import UsageError
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.verify import Report, TargetResult, verify
-from qsim.verify.tools import require_tools
+from qsim.targets.files import TARGETS, emit
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"

@@ -97,10 +97,10 @@ def _describe(model: Any, weights: Any = None) -> KerasModel | None:
     if isinstance(model, str | os.PathLike):
         if os.fspath(model).lower().endswith(".tflite"):
             return None
-        from qsim.importers.keras.reader import read
+        from qsim.importers.keras.read.files import read
 
         return read(model, weights)
-    from qsim.importers.keras.reader import from_memory
+    from qsim.importers.keras.read.files import from_memory
 
     return from_memory(model)
 

@@ -48,14 +48,14 @@ def load(
                 raise UsageError("a qsim graph holds its weights, input formats and profile; give none of them.")
             _no_rescale(rescale, "a qsim graph holds its rescales")
             return graph
-        from qsim.importers.keras.reader import read
+        from qsim.importers.keras.read.files import read
 
         model = read(source, weights)
     elif hasattr(source, "layers") and hasattr(source, "get_config"):
         if weights is not None:
             raise UsageError("a Keras model in memory has its weights already; 'weights' goes with a .json file.")
-        from qsim.importers.keras.lower_live import with_live_quantizers
-        from qsim.importers.keras.reader import from_memory
+        from qsim.importers.keras.lower.live import with_live_quantizers
+        from qsim.importers.keras.read.files import from_memory
 
         model = with_live_quantizers(from_memory(source), source)
     else:
@@ -69,7 +69,7 @@ def load(
         return lower_tfmot(model, profile)
     if profile not in (None, *KERAS_PROFILES):
         raise UsageError(f"profile {profile!r} is not one of a Keras model's: {', '.join(KERAS_PROFILES)}.")
-    from qsim.importers.keras.lower import lower
+    from qsim.importers.keras.lower.graph import lower
 
     return lower(model, input_format, profile or KERAS_PROFILES[0], rescale)
 

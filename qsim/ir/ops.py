@@ -25,7 +25,7 @@ class RealRescale:
     """What an op's codes stand for, on exact fractions: min(max(round(x * factor + addend), low), high).
 
     It takes no part in execution: it is what an importer proved the op's integers against, or counted the differing
-    codes against (``qsim.analysis.rescales``). factor, addend: flat, of ``shape``, which broadcasts against the output.
+    codes against (``qsim.proof.rescales``). factor, addend: flat, of ``shape``, which broadcasts against the output.
     """
 
     factor: tuple[Fraction, ...]

@@ -10,7 +10,7 @@ import numpy as np
 from qsim.errors import UsageError
 from qsim.ir import Graph, Input
 from qsim.numerics import Array, Rounding
-from qsim.simulate.kernels import KERNELS
+from qsim.reference.kernels import KERNELS
 
 Arrays = Array | Mapping[str, Array]
 """One array where the graph has one input (output), else a mapping from tensor name to array; always (N, *shape)."""

@@ -18,12 +18,12 @@ import pytest
 from faults import changed, faulty, narrow, nchw, rounding, shifted, wrapped
 
 import qsim
-from qsim.debug.diff import Diff, diff
+from qsim.compare.stimulus import sample_codes
+from qsim.debug.diff.diff import Diff, diff
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, Overflow, Rounding, Scheme
-from qsim.simulate.kernels import KERNELS
-from qsim.verify.stimulus import sample_codes
+from qsim.reference.kernels import KERNELS
 
 MODELS = Path(os.environ.get("QSIM_MODELS", Path(__file__).parents[3] / "shared" / "models"))
 

@@ -12,15 +12,15 @@ import pytest
 from graphs import corner_codes, random_graph, small_cnn
 
 import qsim
-from qsim.debug.describe import describe, summary
-from qsim.debug.describe_ops import number, short
-from qsim.debug.wrapper import PURPOSES, wrapper_variables
-from qsim.debug.wrapper_measure import measure
+from qsim.compare.stimulus import sample_codes
+from qsim.debug.words.describe import describe, summary
+from qsim.debug.words.describe_ops import number, short
+from qsim.debug.words.wrapper import PURPOSES, wrapper_variables
+from qsim.debug.words.wrapper_measure import measure
 from qsim.demo.flow import MODEL
 from qsim.errors import UsageError
 from qsim.ir import ops as o
 from qsim.simulate import Simulator
-from qsim.verify.stimulus import sample_codes
 
 
 def text(parts) -> str:

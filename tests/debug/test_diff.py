@@ -9,7 +9,7 @@ import pytest
 from faults import Kernel, changed, faulty, flipped_weight, narrow, nchw, rounding, shifted, wrapped
 from graphs import corner_codes, random_graph, small_cnn
 
-from qsim.debug.diff import diff
+from qsim.debug.diff.diff import diff
 from qsim.errors import UsageError
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, Overflow, Rounding, scalar

@@ -16,15 +16,15 @@ import pytest
 from faults import changed, faulty, rounding, shifted
 from graphs import corner_codes, small_cnn
 
-from qsim.analysis.builder import GraphBuilder
-from qsim.debug.diff import Diff, compare_observed, diff
-from qsim.debug.diff_report import page
-from qsim.debug.observations import Observed
-from qsim.debug.pictures import HEIGHT, WIDTH, difference_maps, histogram, png
+from qsim.debug.diff.diff import Diff, compare_observed, diff
+from qsim.debug.diff.observations import Observed
+from qsim.debug.pages.diff_report import page
+from qsim.debug.pages.pictures import HEIGHT, WIDTH, difference_maps, histogram, png
 from qsim.ir import Quantization, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import IntFormat, Overflow, Rounding
 from qsim.numerics.rescale import shift_only
+from qsim.proof.builder import GraphBuilder
 from qsim.simulate import Simulator
 
 VOID = ("meta", "img")

@@ -7,7 +7,7 @@ import pytest
 from faults import changed, faulty, rounding
 from graphs import Net, corner_codes, requantize, small_cnn
 
-from qsim.debug.diff import diff
+from qsim.debug.diff.diff import diff
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rounding, shift_only

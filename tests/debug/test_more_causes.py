@@ -7,11 +7,11 @@ import pytest
 from faults import Kernel, changed, faulty
 from graphs import Net, corner_codes, requantize
 
-from qsim.debug.diff import diff
+from qsim.debug.diff.diff import diff
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rounding, divide_rounded, scalar, shift_only
-from qsim.simulate.kernels import KERNELS
+from qsim.reference.kernels import KERNELS
 
 
 def averages() -> Graph:

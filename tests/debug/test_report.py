@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from graphs import corner_codes, small_cnn
 
-from qsim.debug.layout import BOX_HEIGHT, BOX_WIDTH, place, ranks
-from qsim.debug.report import Accuracy, Content, Figure, confusion_matrix, observe
-from qsim.debug.report import html as page
+from qsim.compare.report import Report, TargetResult, compare
+from qsim.debug.pages.layout import BOX_HEIGHT, BOX_WIDTH, place, ranks
+from qsim.debug.pages.report import Accuracy, Content, Figure, confusion_matrix, observe
+from qsim.debug.pages.report import html as page
 from qsim.ir import Graph
 from qsim.simulate import Simulator
-from qsim.verify.report import Report, TargetResult, compare
 
 
 def verified(graph: Graph, change: str | None = None) -> Report:

@@ -12,7 +12,7 @@ from qsim.debug.sanitize import sanitize, worst_case
 from qsim.errors import UsageError
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, shift_only
-from qsim.simulate.kernels import KERNELS
+from qsim.reference.kernels import KERNELS
 
 
 def test_counts_equal_an_exhaustive_oracle() -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from graphs import corner_codes, small_cnn
 
-from qsim.debug.diff import Diff, diff
+from qsim.debug.diff.diff import Diff, diff
 from qsim.debug.vectors import write_vectors
-from qsim.debug.wave_source import WavePort, read_waveform
-from qsim.emit import emit
-from qsim.emit.common import identifiers
+from qsim.debug.waves.source import WavePort, read_waveform
 from qsim.errors import UsageError
 from qsim.simulate import Simulator
-from qsim.verify import verilator
+from qsim.targets.files import emit
+from qsim.targets.rtl import verilator
+from qsim.targets.text import identifiers
 
 SAMPLES = 5
 

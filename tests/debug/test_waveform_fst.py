@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qsim.debug.waveform import StreamSignals, Waveform
+from qsim.debug.waves.waveform import StreamSignals, Waveform
 from qsim.errors import UsageError
 
 WORDS = [3, 200, 7, 7, 0, 255, 18, 91]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qsim.emit import TARGETS
+from qsim.targets.files import TARGETS
 
 SCRIPT = """
 import sys

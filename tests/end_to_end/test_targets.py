@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from qsim.emit import TARGETS
+from qsim.compare.stimulus import sample_codes
+from qsim.compare.verify import verify
 from qsim.importers import load
-from qsim.verify import verify
-from qsim.verify.stimulus import sample_codes
+from qsim.targets.files import TARGETS
 
 MODELS = {"jet tagger": ("qkeras/qkeras-v3_3layer.keras", "fixed<16,6>")}
 

@@ -11,14 +11,14 @@ import pytest
 from test_tflite_models import mobilenet
 from tflite_make import FILES, model_file, random_codes, tflm
 
+from qsim.compare.stimulus import sample_codes
+from qsim.compare.verify import Report, verify
 from qsim.importers.tflite import load_tflite
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import Scheme
-from qsim.passes import Extract
+from qsim.proof.extract import Extract
 from qsim.simulate import Simulator
-from qsim.verify import Report, verify
-from qsim.verify.stimulus import sample_codes
 
 HELLO, SPEECH, KWS, AD, RESNET = FILES
 

@@ -11,11 +11,11 @@ from tflite_make import differences, litert, random_codes, simulate, tflm, tflm_
 from tfmot_models import SHAPE, int8_file, trained, users_cnn
 
 import qsim
+from qsim.compare.stimulus import sample_codes
+from qsim.compare.verify import verify
 from qsim.importers.tflite import load_tflite
 from qsim.ir import Graph
-from qsim.passes import Extract
-from qsim.verify import verify
-from qsim.verify.stimulus import sample_codes
+from qsim.proof.extract import Extract
 
 PLAIN, WRAPPED = 7101, 7131
 

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from keras_reference import constant, evaluate
 
-from qsim.analysis.ranges import ranges
 from qsim.ir import Graph
 from qsim.ir.ops import Divide, Requantize
 from qsim.numerics import scalar
+from qsim.proof.ranges import ranges
 from qsim.simulate import Simulator
 
 

@@ -28,13 +28,13 @@ from keras_reference import evaluate
 from qkeras_cells import Cell, all_cells, expected_refusal
 
 import qsim
-from qsim.emit import emit
+from qsim.compare.verify import verify
 from qsim.errors import QsimError
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.ir.serialize import from_json, to_json
 from qsim.simulate import Simulator
-from qsim.verify import verify
+from qsim.targets.files import emit
 
 TARGETS = ("c", "hls", "rtl")
 SAMPLES = 100
@@ -248,7 +248,7 @@ def _verified(graph: Graph, codes: dict[str, Any], target: str, folder: Path) ->
 def _digest(folder: Path, *parts: str | bytes) -> str:
     """What the emitted files and the further parts are, the runners' own sources included."""
     made = hashlib.sha256()
-    for part in (*parts, *sources("verify")):
+    for part in (*parts, *sources("compare", "targets")):
         made.update(part.encode() if isinstance(part, str) else part)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -303,7 +303,7 @@ def _portable(result: Result, ready: Prepared | None) -> tuple[Result, dict[str,
 
 def _bundle_key(bundle: Sequence[Cell]) -> str:
     made = hashlib.sha256()
-    parts = ("numerics", "ir", "simulate", "analysis", "quantizers", "importers", "tests")
+    parts = ("numerics", "ir", "reference", "proof", "quantizers", "importers", "simulate", "tests")
     for part in (
         *(c.key.encode() for c in bundle),
         *(version(n).encode() for n in ("keras", "qkeras-v3", "tensorflow")),

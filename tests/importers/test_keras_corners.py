@@ -11,11 +11,11 @@ import pytest
 import qkeras
 
 import qsim
-from qsim.analysis.ranges import ranges
 from qsim.errors import UsageError
 from qsim.ir.ops import Lookup, Threshold
+from qsim.proof.ranges import ranges
 from qsim.quantizers import quantizer
-from qsim.simulate.kernels import KERNELS
+from qsim.reference.kernels import KERNELS
 
 L = keras.layers
 

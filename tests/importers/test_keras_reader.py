@@ -15,7 +15,7 @@ import pytest
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.model import KerasModel, LayerNode
-from qsim.importers.keras.reader import from_memory, read
+from qsim.importers.keras.read.files import from_memory, read
 
 sys.path.insert(0, str(Path(__file__).parent))
 import keras_zoo as zoo

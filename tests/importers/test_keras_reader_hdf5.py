@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from qsim.errors import ModelError
-from qsim.importers.keras import reader_hdf5
-from qsim.importers.keras.reader_hdf5 import Group, open_hdf5, open_hdf5_file
+from qsim.importers.keras.read import hdf5 as reader_hdf5
+from qsim.importers.keras.read.hdf5 import Group, open_hdf5, open_hdf5_file
 
 DTYPES = ("<f4", "<f8", "<f2", ">f4", ">f8", "<i4", "<i8", ">i8", "<u1", "<i2", ">u4", "?")
 

@@ -12,9 +12,9 @@ from keras_reference import evaluate
 from layer_cells import fill
 from qkeras_examples import EXAMPLES
 
-from qsim.emit import emit
 from qsim.importers import load
 from qsim.simulate import Simulator
+from qsim.targets.files import emit
 
 
 def run(name, narrow, count):

@@ -14,9 +14,9 @@ from keras_compare import check
 from random_models import random_model, wide_model
 from random_whole import whole_model
 
+from qsim.compare.verify import verify
 from qsim.errors import UnsupportedError
 from qsim.importers import load
-from qsim.verify import verify
 
 QUICK, ALL = 60, 200
 WIDE_QUICK = 36

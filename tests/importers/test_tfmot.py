@@ -17,7 +17,7 @@ from tfmot_models import L, keras, tf, tfmot, wrapped
 
 import qsim
 from qsim.errors import ModelError, ToolMissingError, UnsupportedError, UsageError
-from qsim.importers.keras.reader import from_memory
+from qsim.importers.keras.read.files import from_memory
 from qsim.importers.tflite import load_tflite
 from qsim.importers.tflite.load import read_source
 from qsim.importers.tflite.model import TfliteModel

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import qsim
-from qsim import cli
+from qsim.cli import app as cli
 from qsim.demo.flow import MODELS
-from qsim.emit import emit
-from qsim.emit.weight_memory import weight_memory
+from qsim.targets.files import emit
+from qsim.targets.weight_memory import weight_memory
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "binary.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import qsim
-from qsim import cli
+from qsim.cli import app as cli
 from qsim.demo import flow
 from qsim.errors import UsageError
 

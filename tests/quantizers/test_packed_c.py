@@ -13,7 +13,7 @@ import pytest
 
 import qsim
 from qsim.errors import QsimError
-from qsim.verify.c import run
+from qsim.targets.c.run import run
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

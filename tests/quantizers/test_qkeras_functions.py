@@ -24,7 +24,7 @@ def grid(frac: int, reach: float) -> np.ndarray:
 
 
 def live_arguments(live):
-    from qsim.importers.keras.lower_live import _arguments
+    from qsim.importers.keras.lower.live import _arguments
 
     return {"class_name": type(live).__name__, "config": _arguments(live)}
 

@@ -134,7 +134,7 @@ SHAPES = [(7,), (8, 6), (3, 3, 4, 6)]
 def test_weights(make, shape):
     """Codes equal Keras' on random, tied, zero and constant channels; scales equal up to the float32 sum's last
     bits."""
-    from qsim.importers.keras.lower_live import _arguments
+    from qsim.importers.keras.lower.live import _arguments
 
     live = make()
     rng = np.random.default_rng(len(shape))

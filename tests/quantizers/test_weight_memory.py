@@ -10,12 +10,12 @@ from c_graphs import C_GRAPHS
 from graphs import same_weights, small_cnn
 
 import qsim
-from qsim import cli
+from qsim.cli import app as cli
 from qsim.demo.flow import MODELS
-from qsim.emit import files
-from qsim.emit.common import identifiers
-from qsim.emit.weight_memory import weight_memory
 from qsim.ir import Graph
+from qsim.targets.files import files
+from qsim.targets.text import identifiers
+from qsim.targets.weight_memory import weight_memory
 
 BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
 GRAPHS = {
@@ -122,8 +122,8 @@ def test_inspect_prints_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_target_that_cannot_be_emitted_has_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     """The other target's figures stand."""
-    from qsim.emit import weight_memory as module
     from qsim.errors import UnsupportedError
+    from qsim.targets import weight_memory as module
 
     def refused(*arguments: object) -> object:
         raise UnsupportedError("no")

@@ -10,11 +10,11 @@ import pytest
 from graphs import corner_codes, small_cnn
 from oracle import Oracle, round_fraction
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Output, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rounding, parse_format
+from qsim.proof.builder import GraphBuilder
 from qsim.simulate import Simulator, engine
 
 

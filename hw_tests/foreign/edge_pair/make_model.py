@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.ir.serialize import to_json
 from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, shift_only
+from qsim.proof.builder import GraphBuilder
 
 UPPER = [[-7, -11, -5], [2, 3, -1], [6, 12, 4]]
 LOWER = [[-3, 1, 9], [-8, 5, 10], [-2, -6, 7]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
 from qsim.ir.serialize import to_json
 from qsim.numerics import IntFormat, Overflow, Rounding, shift_only
+from qsim.proof.builder import GraphBuilder
 
 
 def graph() -> Graph:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.lower_shape import take_strided
+from qsim.importers.tflite.lower.shape import take_strided
 from qsim.importers.tflite.model import Operator, TfliteModel, TfliteTensor
 from qsim.numerics import Array
 

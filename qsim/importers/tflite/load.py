@@ -6,24 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from qsim.analysis.builder import GraphBuilder
 from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
-from qsim.importers.tflite import (
-    lower_activation,
-    lower_arithmetic,
-    lower_linear,
-    lower_reduce,
-    lower_shape,
-    lower_softmax,
-    xnnpack,
-)
+from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.fold import fold_constants
-from qsim.importers.tflite.lowering import Lower, Lowering, graph_shape
+from qsim.importers.tflite.lower import activation as lower_activation
+from qsim.importers.tflite.lower import arithmetic as lower_arithmetic
+from qsim.importers.tflite.lower import linear as lower_linear
+from qsim.importers.tflite.lower import reduce as lower_reduce
+from qsim.importers.tflite.lower import shape as lower_shape
+from qsim.importers.tflite.lower import softmax as lower_softmax
+from qsim.importers.tflite.lower.context import Lower, Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
 from qsim.importers.tflite.profiles import Profile, get_profile
 from qsim.importers.tflite.reader import read_everything, read_model
 from qsim.ir import Graph, Output
 from qsim.numerics import Rounding
+from qsim.proof.builder import GraphBuilder
 
 LOWERINGS: Mapping[str, Lower] = {
     **lower_linear.LOWERINGS,

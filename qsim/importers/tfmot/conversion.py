@@ -16,7 +16,7 @@ import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.model import KerasModel, LayerNode
-from qsim.importers.keras.reader_variables import tfmot_activation
+from qsim.importers.keras.read.variables import tfmot_activation
 from qsim.importers.tflite.model import Operator, TfliteModel, TfliteQuantization, TfliteTensor
 from qsim.importers.tfmot.numbers import range_quantization, round_away, weight_codes, weight_scales
 from qsim.numerics import Array

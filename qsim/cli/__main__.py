@@ -1,0 +1,8 @@
+"""``python -m qsim.cli``."""
+
+import sys
+
+from qsim.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Targets against the simulator, tensor by tensor, code by code."""

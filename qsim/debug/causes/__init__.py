@@ -1,0 +1,1 @@
+"""Known causes of differences, each recomputed and compared."""

@@ -1,0 +1,1 @@
+"""Cosimulation of RTL that qsim did not write."""

@@ -1,0 +1,1 @@
+"""The simulator against anything that has numbers."""

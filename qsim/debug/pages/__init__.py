@@ -1,0 +1,1 @@
+"""HTML pages and what is drawn on them."""

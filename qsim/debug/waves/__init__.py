@@ -1,0 +1,1 @@
+"""Waveform files as sources of codes."""

@@ -1,0 +1,1 @@
+"""Layers in words: formula, numbers, one element worked out."""

@@ -1,0 +1,1 @@
+"""A Keras model, once read, into an integer graph."""

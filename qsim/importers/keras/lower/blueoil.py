@@ -1,0 +1,138 @@
+"""Blueoil's quantizers in Keras layers: trained ternary weights with two factors, plain layers with a quantized kernel.
+
+Binary and other ternary weights need nothing of their own: their codes go into the op, their factor stays pending
+until a quantizer makes a rescale or thresholds of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import ModelError, UnsupportedError
+from qsim.importers.keras.lower.context import Context
+from qsim.importers.keras.lower.value import Value, fraction_gcd
+from qsim.importers.keras.model import LayerNode
+from qsim.ir.ops import Add, Op, Requantize
+from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
+from qsim.quantizers.base import Weights, fractions_of
+from qsim.quantizers.blueoil_numpy import TrainedTernary
+
+WIDE_LEVEL = 255
+"""Weights of two levels are split into two sums of inputs where a level exceeds this."""
+
+MOST_LEVEL_BITS = 48
+"""Two trained factors whose ratio takes more bits than this are refused."""
+
+
+def trained_ternary(node: LayerNode, name: str, twin: TrainedTernary, array: Array) -> Weights:
+    """TTQ weights as integers on the common grid of the two factors: 0, positive / grid and -negative / grid.
+
+    Raises ModelError where the weights file lacks the factors, UnsupportedError where they have no common grid.
+    """
+    factors = []
+    for factor in ("positive", "negative"):
+        keys = [k for k in (f"{name}_quantizer/{factor}", f"depthwise_quantizer/{factor}") if k in node.weights]
+        if not keys:
+            raise ModelError(f"layer {node.name!r}: the weights file has no {factor!r} for its {twin.name}.")
+        factors.append(np.asarray(node.weights[keys[0]]))
+    twin = twin.with_factors(*factors)
+    codes = twin.codes(array)
+    levels = fractions_of([twin.positive, -twin.negative if twin.negative is not None else 0.0])
+    if not any(levels):
+        return Weights(np.zeros_like(codes), fractions_of(1.0))
+    grid = fraction_gcd([abs(v) for v in levels if v])
+    positive, negative = (int(v / grid) for v in levels)
+    if max(abs(positive), abs(negative)).bit_length() > MOST_LEVEL_BITS:
+        raise UnsupportedError(
+            f"its trained factors {twin.positive} and {twin.negative} have no common grid in {MOST_LEVEL_BITS} bits",
+            way_out="train longer or restart: one of the factors has all but vanished",
+        )
+    values = np.where(codes > 0, positive, np.where(codes < 0, negative, 0)).astype(np.int64)
+    return Weights(values, fractions_of(grid))
+
+
+def two_levels(codes: Array) -> tuple[int, int] | None:
+    """The two distinct nonzero codes of ``codes``, where there are no others and one of them is wide; else None."""
+    found = np.unique(codes[codes != 0])
+    if len(found) != 2 or int(np.abs(found).max()) <= WIDE_LEVEL:
+        return None
+    return int(found[0]), int(found[1])
+
+
+def split_linear(
+    ctx: Context,
+    node: LayerNode,
+    value: Value,
+    op: type[Op],
+    codes: Array,
+    levels: tuple[int, int],
+    scale: Fraction,
+    bias: Array | None,
+    name: str,
+    fields: Mapping[str, Any],
+) -> Value:
+    """A linear op whose codes are 0 or one of two wide ``levels``: two sums of inputs, one multiplication each, added.
+
+    The sums take additions only, as ternary weights do; their tensors are ``<name>.first`` and ``<name>.second``. The
+    bias stays a real offset of the result, which the next rescale adds exactly. scale: of one unit of the result.
+    """
+    parts = []
+    for suffix, level in zip(("first", "second"), levels):
+        unit = np.asarray(scale * abs(level), dtype=object)
+        mask = (codes == level).astype(np.int64)
+        total = ctx.add(
+            op, [value.tensor], f"{name}.{suffix}", node.name, unit, fractions_of(0),
+            weights=IntArray(mask), bias=None, product_shift=0, **fields,
+        )  # fmt: skip
+        low, high = (end * abs(level) for end in ctx.b.tensor(total).range)
+        if max(-low, high) > INT64_SAFE >> 1:
+            raise UnsupportedError("its sums times the trained factors leave 62 bits", layer=node.name)
+        rescale = Rescale(
+            multiplier=scalar(abs(level)), addend=scalar(0), shift=scalar(0),
+            rounding=Rounding.RND_CONV, scheme=Scheme.PLAIN,
+        )  # fmt: skip
+        parts.append(
+            ctx.add(
+                Requantize,
+                [total],
+                f"{name}.{suffix}.scaled",
+                node.name,
+                np.asarray(scale, dtype=object),
+                fractions_of(0),
+                rescale=rescale,
+                overflow=Overflow.SAT,
+                low=low,
+                high=high,
+            )
+        )
+    offset = fractions_of(0) if bias is None else bias
+    result = Value.of(value.tensor, node.name, value.shape, scale, offset)
+    signs = tuple(1 if level > 0 else -1 for level in levels)
+    tensor = ctx.add(
+        Add, parts, name, node.name, result.scale, result.offset, signs=signs, shifts=(0, 0), zero_points=(0, 0)
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+
+def unwrapped(node: LayerNode) -> LayerNode:
+    """A ``QuantizedKernel`` as the layer that it wraps, with the quantizer among that layer's own.
+
+    Raises ModelError where its config lacks the layer or the quantizer.
+    """
+    layer, quantizer = node.config.get("layer"), node.config.get("quantizer")
+    if not isinstance(layer, Mapping) or not isinstance(layer.get("config"), Mapping) or quantizer is None:
+        raise ModelError(f"layer {node.name!r}: the config of this QuantizedKernel lacks its layer or its quantizer.")
+    class_name = str(layer.get("class_name")).rsplit(">", 1)[-1]
+    weight = str(node.config.get("weight", "kernel"))
+    key = "depthwise_quantizer" if class_name == "DepthwiseConv2D" else f"{weight}_quantizer"
+    weights = {}
+    for name, array in node.weights.items():
+        role, _, rest = name.partition("/")
+        weights[rest if role == "layer" else f"{key}/{rest}"] = array
+    config = {**layer["config"], key: quantizer, "name": node.config.get("name")}
+    return dataclasses.replace(node, class_name=class_name, config=config, weights=weights)

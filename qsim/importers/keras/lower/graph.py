@@ -1,0 +1,295 @@
+"""A Keras model, once read, into an integer graph: layer by layer, in the model's own order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from qsim.errors import QsimError, UnsupportedError, UsageError
+from qsim.importers.keras.lower import activation as lower_activation
+from qsim.importers.keras.lower import conv as lower_conv
+from qsim.importers.keras.lower import linear as lower_linear
+from qsim.importers.keras.lower import merge as lower_merge
+from qsim.importers.keras.lower import norm as lower_norm
+from qsim.importers.keras.lower import operations as lower_ops
+from qsim.importers.keras.lower import pool as lower_pool
+from qsim.importers.keras.lower import recurrent as lower_recurrent
+from qsim.importers.keras.lower import shape as lower_shape
+from qsim.importers.keras.lower.blueoil import unwrapped
+from qsim.importers.keras.lower.context import Context, Lowering
+from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
+from qsim.importers.keras.lower.quantize import quantization
+from qsim.importers.keras.lower.rescale import Rescaling
+from qsim.importers.keras.lower.value import QUANTIZE_REAL, Value, distinct
+from qsim.importers.keras.model import KerasModel, LayerNode
+from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
+from qsim.ir import Graph, Output, Quantization
+from qsim.ir.ops import Reshape
+from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
+from qsim.proof.builder import GraphBuilder
+from qsim.quantizers import QUANTIZERS, QuantizedRelu, parse, quantizer
+from qsim.quantizers.real import REAL_FUNCTIONS
+from qsim.quantizers.rules import Uniform
+
+LAYERS: dict[str, Lowering] = {
+    **lower_activation.LAYERS,
+    **lower_linear.LAYERS,
+    **lower_conv.LAYERS,
+    **lower_pool.LAYERS,
+    **lower_shape.LAYERS,
+    **lower_merge.LAYERS,
+    **lower_norm.LAYERS,
+    **lower_recurrent.LAYERS,
+    **lower_ops.LAYERS,
+}
+"""Layer class -> its lowering. InputLayer and TimeDistributed are handled here."""
+
+InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
+
+
+def lower(
+    model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras", rescale: str | None = None
+) -> Graph:
+    """The integer graph of ``model``.
+
+    input_format: the number format of the real inputs, for all or by input name; needed where an input does not go
+    straight into one QActivation with a uniform quantizer. rescale: "exact" or "multiplier:N" (``Rescaling.parse``).
+    Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
+    for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
+    """
+    nodes = (unwrapped(n) if n.class_name == "QuantizedKernel" else n for n in model.nodes)
+    model = dataclasses.replace(model, nodes=tuple(nodes))
+    b = GraphBuilder(model.name, profile)
+    ctx = Context(model, b, Rescaling.parse(rescale))
+    for node in model.nodes:
+        _check_dtype(node)
+        if node.class_name != "InputLayer" and not _is_operation(node):
+            _lowering(node)  # before the operations that Keras adds for it, as it does for Masking
+        _note_idle_bounds(b, node)
+    formats = _formats(model, input_format)
+    by_name = {node.name: node for node in model.nodes}
+    values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
+    for node in model.nodes:
+        if node.name in values:
+            continue
+        inputs = [values[name][index] for name, index in node.inputs]
+        result = _lower_node(ctx, node, inputs)
+        values[node.name] = result if isinstance(result, list) else [result]
+    outputs = [_output(ctx, values[name][index]) for name, index in model.outputs]
+    ctx.note_rounding()
+    ctx.rescaling.note(b)
+    return b.build(outputs)
+
+
+def _check_dtype(node: LayerNode) -> None:
+    """Raise UnsupportedError for a layer that rounds to 16 bits or fewer, where float32 would be exact."""
+    dtype = node.config.get("dtype")
+    wide = dtype in (None, "float32", "float64") or (isinstance(dtype, str) and dtype.startswith(("int", "uint")))
+    if not wide or (node.class_name != "InputLayer" and str(dtype).startswith(("int8_", "int4_"))):
+        raise UnsupportedError(
+            f"it computes in {dtype}, which rounds every value that it makes",
+            layer=node.name,
+            way_out="build the model with the dtype float32 (weights can be copied with set_weights)",
+        )
+
+
+def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
+    """Tell of a relu_upper_bound that does not act. A file cannot say that it does: QKeras saves the bound without
+    is_quantized_clip, so that what was trained with it off comes back with it on."""
+    for key, value in node.config.items():
+        if key != "activation" and not key.endswith(("_quantizer", "_activation")):
+            continue
+        try:
+            twin = quantizer(value)
+        except QsimError:
+            continue  # whoever needs it says why
+        if isinstance(twin, QuantizedRelu) and twin.relu_upper_bound and twin.is_quantized_clip:
+            b.note(
+                f"layer {node.name}: relu_upper_bound={twin.relu_upper_bound} of its {key} has no effect, since "
+                "is_quantized_clip is on. QKeras does not save it where it is off: a model trained so keeps its bounds "
+                "in memory only, for Keras too."
+            )
+
+
+def _is_operation(node: LayerNode) -> bool:
+    return node.class_name.startswith("ops.") or node.class_name in LEGACY_OPERATIONS
+
+
+def _lowering(node: LayerNode) -> Lowering:
+    if node.class_name not in LAYERS:
+        operation = _is_operation(node)
+        named = str(node.config.get("function", node.class_name))
+        known = sorted(n for n in LAYERS if n.startswith("ops.") == operation)
+        raise UnsupportedError(
+            f"the operation {named} is not supported"
+            if operation
+            else f"layers of class {node.class_name} are not supported",
+            layer=node.name,
+            way_out=f"use one of {', '.join(known)}",
+        )
+    return LAYERS[node.class_name]
+
+
+_ALONG_THE_LAST_AXIS = ("Dense", "QDense", "Activation", "QActivation", "ReLU", "LeakyReLU", *lower_shape.IDENTITIES)
+"""Layers that do the same to every row, however many dimensions of rows there are."""
+
+
+def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """The wrapped layer on every step of the first axis, joined again."""
+    wrapped, value = node.config["layer"], inputs[0]
+    inner = LayerNode(
+        name=node.name,
+        layer=node.layer,
+        class_name=wrapped["class_name"],
+        config=wrapped["config"],
+        inputs=node.inputs,
+        weights={name.removeprefix("layer/"): array for name, array in node.weights.items()},
+    )
+    lowering = _lowering(inner)
+    if inner.class_name in _ALONG_THE_LAST_AXIS:
+        result = lower_in_layout(lowering, ctx, inner, inputs)
+        assert isinstance(result, Value)
+        return result
+    steps = []
+    for t in range(value.shape[0]):
+        step = dataclasses.replace(inner, name=f"{node.name}.step{t}")
+        part = lower_ops.sliced(
+            ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in"
+        )
+        row = lower_shape.reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
+        made = lower_in_layout(lowering, ctx, step, [row])
+        assert isinstance(made, Value)
+        steps.append(as_seen(ctx, made))
+    return lower_ops.stacked(ctx, node, steps, 0, (1, *steps[0].shape))
+
+
+LAYERS["TimeDistributed"] = _time_distributed
+
+_TAKE_REAL_FUNCTIONS = ("QActivation", "QAdaptiveActivation", "Activation", "Flatten", "Reshape", "Permute",
+                        *lower_shape.IDENTITIES)  # fmt: skip
+"""Layers that quantize what a real-valued function gives, or only hand it on."""
+
+
+def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    lowering = _lowering(node)
+    if node.name in ctx.at_boundary:
+        # The input was quantized by this layer's own quantizer at the graph's boundary.
+        return inputs[0].but(layer=node.name)
+    try:
+        for value in inputs:
+            if node.class_name not in _TAKE_REAL_FUNCTIONS or value.boundary not in REAL_FUNCTIONS:
+                value.settled()
+        return lower_in_layout(lowering, ctx, node, inputs)
+    except UnsupportedError as error:
+        if error.layer is not None:
+            raise
+        raise UnsupportedError(error.reason, layer=node.name, way_out=error.way_out) from error
+
+
+def _formats(model: KerasModel, given: InputFormat) -> dict[str, FixedPoint]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        if unknown := [name for name in given if name not in model.inputs]:
+            raise UsageError(
+                f"input_format names {', '.join(unknown)}, but the model's inputs are {', '.join(model.inputs)}."
+            )
+        by_name = dict(given)
+    else:
+        by_name = dict.fromkeys(model.inputs, given)
+    for name, f in by_name.items():
+        if not isinstance(f, str | FixedPoint):
+            raise UsageError(f"the input_format of {name!r} is text such as 'fixed<8,1>' or a FixedPoint, not {f!r}.")
+    return {name: parse_format(f) if isinstance(f, str) else f for name, f in by_name.items()}
+
+
+def _input(ctx: Context, node: LayerNode, fmt: FixedPoint | None) -> Value:
+    shape = node.config.get("shape") or node.config["batch_shape"][1:]
+    if any(n is None for n in shape):
+        raise UnsupportedError(
+            f"the input shape {tuple(shape)} has unknown dimensions",
+            layer=node.name,
+            way_out="build the model with a fixed input shape",
+        )
+    shape = tuple(int(n) for n in shape)
+    if fmt is not None:
+        name = ctx.b.input(node.name, shape, fmt.integers, Quantization.of(fmt.scale), Rounding.RND_CONV)
+        return Value.of(name, node.name, shape, fmt.scale)
+    layer, rule = _boundary_rule(ctx, node)
+    if rule is None:
+        raise UnsupportedError(
+            f"the model's input {node.name!r} is real-valued and no QActivation quantizes it before its first use",
+            layer=node.name,
+            way_out='pass the inputs\' number format, such as input_format="fixed<8,1>" in Python or '
+            "--input-format 'fixed<8,1>' on the command line, or start the model with a QActivation",
+        )
+    ctx.at_boundary.add(layer.name)
+    own = rule.scale == (rule.step,)
+    name = ctx.b.input(
+        layer.name if own else node.name,
+        shape,
+        IntFormat.for_range(rule.low, rule.high),
+        Quantization.of(rule.step),
+        rule.rounding,
+        rule.low,
+        rule.high,
+    )
+    return Value.of(name, node.name, shape, _column(rule.scale))
+
+
+def _column(scale: tuple[Fraction, ...]) -> Any:
+    return list(scale) if len(scale) > 1 else scale[0]
+
+
+def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | None]:
+    """The one QActivation that reads the input, and its rule where it is uniform."""
+    readers = ctx.consumers[node.name]
+    if len(readers) == 1 and readers[0].class_name in ("QActivation", "Activation"):
+        call = parse(readers[0].config.get("activation"))
+        if call is not None and call.name in QUANTIZERS:
+            try:
+                twin = quantizer(call)
+                rule = twin.rule() if twin is not None else None
+            except UnsupportedError as error:
+                raise UnsupportedError(error.reason, layer=readers[0].name, way_out=error.way_out) from error
+            if isinstance(rule, Uniform):
+                return readers[0], rule
+    return node, None
+
+
+BOUNDARY = ("softmax", "sigmoid", "tanh")
+"""Functions that stay outside the hardware where they end the model."""
+
+
+def _boundary(ctx: Context, value: Value) -> str:
+    """The real-valued function that ends the model, and a note of it."""
+    if value.boundary not in BOUNDARY:
+        raise UnsupportedError(
+            f"{value.boundary} is real-valued and ends the model",
+            layer=value.layer,
+            way_out=f"end it with one of {', '.join(BOUNDARY)}, which stay outside the hardware, or {QUANTIZE_REAL}",
+        )
+    ctx.b.note(
+        f"The final {value.boundary} behind layer {value.layer!r} stays outside the hardware: outputs are the codes "
+        f"before it, and the simulator applies {value.boundary} to their real values."
+    )
+    return value.boundary
+
+
+def _output(ctx: Context, value: Value) -> Output:
+    """The tensor that ends the model. Where the meaning has run ahead of the codes, a tensor of the layer's own name
+    says it; clamps and meanings that differ by position are computed."""
+    value = as_seen(ctx, value, value.layer)
+    if value.boundary != "linear":
+        return Output(tensor=_output(ctx, value.but(boundary="linear")).tensor, boundary=_boundary(ctx, value))
+    if value.clamped or not value.channelwise or not any(distinct(value.scale)):
+        value = ctx.grid(value, value.layer)
+    meaning = quantization(value.scale, value.offset)
+    if ctx.b.tensor(value.tensor).quantization != meaning:
+        tensor = ctx.b.add(
+            Reshape, [value.tensor], value.layer, layer=value.layer, quantization=meaning, shape=value.shape
+        )
+        value = value.but(tensor=tensor)
+    return Output(tensor=value.tensor)

@@ -1,0 +1,210 @@
+"""Dense and convolutional layers: integer weights in least form, the bias on the accumulator's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import UnsupportedError
+from qsim.importers.keras.lower.activation import activate, has_activation
+from qsim.importers.keras.lower.blueoil import split_linear, trained_ternary, two_levels
+from qsim.importers.keras.lower.context import Context, Registry, channels_last, padding_2d, pair, rank, weight
+from qsim.importers.keras.lower.value import ZERO, Value, distinct, fraction_gcd, fractions
+from qsim.importers.keras.model import LayerNode
+from qsim.ir.ops import Conv2D, Dense, Op
+from qsim.numerics import Array, IntArray
+from qsim.quantizers import Quantizer, Weights
+from qsim.quantizers.blueoil_numpy import TrainedTernary
+
+MOST_BIAS_SHIFT = 24
+"""A bias finer than the accumulator by more bits than this is added by the rescale that follows instead."""
+
+
+def quantized_kernel(ctx: Context, node: LayerNode, name: str, shape: tuple[int, ...]) -> Weights:
+    """The codes and scales of kernel ``name``, quantized by ``<name>_quantizer``.
+
+    Raises UnsupportedError where the layer has no quantizer for it.
+    """
+    array = weight(node, name, shape)
+    twin = ctx.quantizer(node, f"{name}_quantizer")
+    if twin is None:
+        raise UnsupportedError(
+            f"the weights {name!r} of this {node.class_name} have no quantizer; float weights have no exact integers",
+            way_out=f"use {'' if node.class_name.startswith('Q') else 'Q'}{node.class_name} with {name}_quantizer, "
+            "such as quantized_bits(8,0,alpha=1)",
+        )
+    return quantize(ctx, node, name, twin.as_kernel(), array)
+
+
+def quantize(ctx: Context, node: LayerNode, name: str, twin: Quantizer, array: Array) -> Weights:
+    """``twin`` on the constant ``array``, with a note where an automatic scale is in doubt."""
+    weights = trained_ternary(node, name, twin, array) if isinstance(twin, TrainedTernary) else twin.weights(array)
+    if weights.doubtful:
+        ctx.b.note(
+            f"Quantizing {name!r} of layer {node.name!r} takes a float32 logarithm so near a tie that machines may "
+            "round it either way: compare with qsim diff, or move the weight (or freeze the automatic scale)."
+        )
+    return weights
+
+
+def bias_values(ctx: Context, node: LayerNode, size: int, name: str = "bias") -> Array | None:
+    """The quantized bias as exact Fractions, shape (size,), or None. A bias without quantizer is taken as stored."""
+    if not node.config.get("use_bias", True):
+        return None
+    array = weight(node, name, (size,))
+    twin = ctx.quantizer(node, f"{name}_quantizer")
+    if twin is None:
+        return fractions(array)
+    weights = quantize(ctx, node, name, twin, array)
+    return np.asarray(fractions(weights.codes) * weights.scale)
+
+
+def per_output(weights: Weights) -> tuple[Array, Array]:
+    """(int64 codes, scales per output channel (last axis), shape (C,) or ()) in least form: one scale per channel,
+    and no factor common to all codes.
+
+    Scales that differ within an output channel come down to their common grid.
+    """
+    codes, scale = weights.codes, np.asarray(weights.scale, dtype=object)
+    if scale.ndim and scale.size > 1 and any(n > 1 for n in scale.shape[:-1]):
+        full = np.broadcast_to(scale, codes.shape).reshape(-1, codes.shape[-1])
+        grids = fractions([fraction_gcd(distinct(full[:, c])) or Fraction(1) for c in range(full.shape[1])])
+        ratios = np.asarray(np.broadcast_to(scale, codes.shape) / grids)
+        if max(abs(r.numerator).bit_length() for r in distinct(ratios)) > 32:
+            raise UnsupportedError(
+                "the weight scales within one output channel have no common grid",
+                way_out="use one scale per output channel (scale_axis on the last axis) or alpha='auto_po2'",
+            )
+        codes = (codes.astype(object) * ratios).astype(np.int64)
+        scale = grids
+    else:
+        scale = scale.reshape(-1) if scale.size > 1 else scale.reshape(())
+    if any(s == 0 for s in distinct(scale)):
+        # A channel of zeros under alpha='auto' has scale zero; any scale says the same of zero codes.
+        codes = np.where(np.broadcast_to(scale == 0, codes.shape), 0, codes)
+        scale = fractions([s or Fraction(1) for s in scale.reshape(-1).tolist()]).reshape(scale.shape)
+    common = int(np.gcd.reduce(np.abs(codes).reshape(-1))) if codes.size else 0
+    if common > 1:
+        codes, scale = codes // common, np.asarray(scale * common)
+    return codes, scale
+
+
+def linear(
+    ctx: Context,
+    node: LayerNode,
+    value: Value,
+    op: type[Op],
+    weights: Weights,
+    bias: Array | None,
+    *,
+    layout: Callable[[Array], Array] = lambda w: w,
+    name: str | None = None,
+    **fields: Any,
+) -> Value:
+    """A dense or convolution op, before the layer's activation.
+
+    layout: from the framework's weight layout to the op's, for codes and (broadcast) scales alike; the last axis is
+    the output channel. name: of the tensor; default the layer's, or ``<layer>.acc`` where an activation follows.
+    """
+    value = ctx.grid(value, node.name)
+    scale = np.broadcast_to(np.asarray(weights.scale, dtype=object), weights.codes.shape)
+    uniform_scale = np.asarray(weights.scale, dtype=object).size == 1
+    laid_out = Weights(
+        layout(weights.codes), np.asarray(weights.scale, dtype=object).reshape(()) if uniform_scale else layout(scale)
+    )
+    codes, channel_scale = per_output(laid_out)
+    acc_scale = np.asarray(channel_scale * value.scale.item())
+    name = name or (f"{node.name}.acc" if has_activation(node.config.get("activation")) else node.name)
+    if not acc_scale.ndim and (levels := two_levels(codes)) is not None:
+        return split_linear(ctx, node, value, op, codes, levels, acc_scale.item(), bias, name, fields)
+    bias_codes, shift, offset = place_bias(bias, acc_scale)
+    made = Fraction(1, 1 << shift)
+    result = Value.of(value.tensor, node.name, value.shape, acc_scale * made, offset)
+    tensor = ctx.add(
+        op,
+        [value.tensor],
+        name,
+        node.name,
+        result.scale,
+        result.offset,
+        weights=IntArray(codes),
+        bias=None if bias_codes is None else IntArray(bias_codes),
+        product_shift=shift,
+        **fields,
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+
+def place_bias(bias: Array | None, acc_scale: Array) -> tuple[Array | None, int, Array]:
+    """(integer bias or None, product_shift, real offset that stays pending) for real biases and accumulator scales.
+
+    The bias goes onto the accumulator's grid, refined by up to MOST_BIAS_SHIFT bits. Where that is no grid for it
+    (a scale that is no power of two), it stays a real offset, which the next rescale adds exactly.
+    """
+    none = fractions(0)
+    if bias is None or distinct(bias) == [ZERO]:
+        return None, 0, none
+    ratio = np.asarray(bias / acc_scale)
+    shift = 0
+    for r in distinct(ratio):
+        if r.denominator & (r.denominator - 1):
+            return None, 0, bias
+        shift = max(shift, r.denominator.bit_length() - 1)
+    if shift > MOST_BIAS_SHIFT:
+        return None, 0, bias
+    codes = [int(r * (1 << shift)) for r in ratio.reshape(-1).tolist()]
+    if max(abs(c) for c in codes) >= 1 << 61:
+        return None, 0, bias
+    return np.array(codes, dtype=np.int64), shift, none
+
+
+def _dense(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    value = inputs[0]
+    units = int(node.config["units"])
+    kernel = quantized_kernel(ctx, node, "kernel", (value.shape[-1], units))
+    result = linear(ctx, node, value, Dense, kernel, bias_values(ctx, node, units))
+    return activate(ctx, node, result, node.config.get("activation"))
+
+
+def _masked(node: LayerNode, weights: Weights) -> Weights:
+    """QConv2D's ``mask`` of zeros and ones over the kernel's positions."""
+    if node.config.get("mask") is None:
+        return weights
+    mask = np.asarray(node.config["mask"], dtype=np.float64)
+    mask = mask.reshape(*mask.shape[:2], 1, 1)
+    if not np.isin(mask, (0.0, 1.0)).all():
+        raise UnsupportedError("its mask holds values other than 0 and 1", way_out="use a mask of zeros and ones")
+    return Weights(weights.codes * mask.astype(np.int64), weights.scale, weights.doubtful)
+
+
+def _conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    channels_last(node)
+    value, config = inputs[0], node.config
+    rank(node, value, 3)
+    kernel_size, filters, groups = pair(config["kernel_size"]), int(config["filters"]), int(config.get("groups") or 1)
+    strides, dilation = pair(config.get("strides", 1)), pair(config.get("dilation_rate", 1))
+    kernel = quantized_kernel(ctx, node, "kernel", (*kernel_size, value.shape[2] // groups, filters))
+    result = linear(
+        ctx,
+        node,
+        value,
+        Conv2D,
+        _masked(node, kernel),
+        bias_values(ctx, node, filters),
+        strides=strides,
+        dilation=dilation,
+        padding=padding_2d(node, value.shape, kernel_size, strides, dilation),
+        groups=groups,
+    )
+    return activate(ctx, node, result, config.get("activation"))
+
+
+LAYERS: Registry = {
+    "QDense": _dense,
+    "Dense": _dense,
+    "QConv2D": _conv2d,
+    "Conv2D": _conv2d,
+}

@@ -1,0 +1,141 @@
+"""Layers that join several tensors."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from qsim.errors import ModelError
+from qsim.importers.keras.lower.context import Context, Lowering, Registry
+from qsim.importers.keras.lower.quantize import scaled_to
+from qsim.importers.keras.lower.value import Value, fraction_gcd, is_power_of_two
+from qsim.importers.keras.model import LayerNode
+from qsim.ir.ops import Add, Concat, Extremum, Mul
+from qsim.numerics import Array
+
+
+def aligned(ctx: Context, node: LayerNode, inputs: list[Value]) -> tuple[list[Value], list[int], list[int]]:
+    """The inputs on grids that are powers of two apart, their left shifts to the finest, and their signs."""
+    values = [ctx.grid(v, node.name) for v in inputs]
+    grid = fraction_gcd([v.scale.item() for v in values])
+    result = []
+    for value in values:
+        if not is_power_of_two(abs(value.scale.item()) / grid):
+            value = scaled_to(ctx.b, value, grid, node.name)
+        result.append(value)
+    ratios = [v.scale.item() / grid for v in result]
+    return result, [int(abs(r)).bit_length() - 1 for r in ratios], [1 if r > 0 else -1 for r in ratios]
+
+
+def add(ctx: Context, node: LayerNode, inputs: list[Value], signs: list[int], name: str | None = None) -> Value:
+    """signs[0] * x_0 + signs[1] * x_1 + ..., shapes broadcast, as tensor ``name`` (default: the layer's)."""
+    values, shifts, own = aligned(ctx, node, inputs)
+    grid = values[0].scale / (own[0] << shifts[0])
+    result = Value.of("", node.name, (), grid)
+    tensor = ctx.add(
+        Add,
+        [v.tensor for v in values],
+        name or node.name,
+        node.name,
+        result.scale,
+        result.offset,
+        shifts=tuple(shifts),
+        signs=tuple(a * b for a, b in zip(own, signs)),
+        zero_points=(0,) * len(values),
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+
+def _add(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return add(ctx, node, inputs, [1] * len(inputs))
+
+
+def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """Meanings are joined like the tensors; only what cannot be said per channel is brought to a common grid."""
+    rank = len(inputs[0].shape)
+    axis = int(node.config.get("axis", -1))
+    # Keras counts the batch: axis 1 is the first axis here.
+    axis = axis + rank if axis < 0 else axis - 1
+    if not 0 <= axis < rank:
+        raise ModelError(f"layer {node.name!r}: axis {node.config.get('axis')} does not exist in {inputs[0].shape}.")
+    clamps = {(v.floor, v.ceiling) for v in inputs}
+    values = inputs if len(clamps) == 1 else [ctx.grid(v, node.name) if v.clamped else v for v in inputs]
+    if axis != rank - 1 and len({(repr(v.scale), repr(v.offset)) for v in values}) > 1:
+        values, _, _ = aligned(ctx, node, values)
+        grid = fraction_gcd([v.scale.item() for v in values])
+        values = [scaled_to(ctx.b, v, grid, node.name) for v in values]
+    values = [v if v.channelwise else ctx.grid(v, node.name) for v in values]
+
+    def joined(parts: list[Array]) -> Array:
+        if axis != rank - 1:
+            return parts[0]
+        return np.concatenate([np.broadcast_to(p, v.shape[-1:]) for p, v in zip(parts, values)])
+
+    first = values[0]
+    result = Value.of("", node.name, (), joined([v.scale for v in values]), joined([v.offset for v in values]))
+    tensor = ctx.add(
+        Concat,
+        [v.tensor for v in values],
+        f"{node.name}.codes" if first.clamped else node.name,
+        node.name,
+        result.scale,
+        result.offset,
+        axis=axis,
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
+
+
+def _subtract(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return add(ctx, node, inputs, [1, -1])
+
+
+def _average(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """The sum, and 1/n pending."""
+    return add(ctx, node, inputs, [1] * len(inputs), f"{node.name}.sum").affine(Fraction(1, len(inputs)))
+
+
+def multiply(ctx: Context, node: LayerNode, inputs: list[Value], own: str | None = None) -> Value:
+    """The product of all inputs, shapes broadcast, as tensor ``own`` (default: the layer's)."""
+    result, rest = ctx.grid(inputs[0], node.name), inputs[1:]
+    for position, value in enumerate(rest):
+        other = ctx.grid(value, node.name)
+        made = Value.of("", node.name, (), result.scale * other.scale)
+        name = (own or node.name) if position == len(rest) - 1 else f"{node.name}.product"
+        tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
+        result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+    return result
+
+
+def _multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    return multiply(ctx, node, inputs)
+
+
+def _extremum(kind: str) -> Lowering:
+    def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+        values, shifts, _ = aligned(ctx, node, [ctx.grid(v, node.name, rising=True) for v in inputs])
+        result = Value.of("", node.name, (), np.asarray(values[0].scale / (1 << shifts[0])))
+        tensor = ctx.add(
+            Extremum,
+            [v.tensor for v in values],
+            node.name,
+            node.name,
+            result.scale,
+            result.offset,
+            kind=kind,
+            shifts=tuple(shifts),
+        )
+        return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+    return lowering
+
+
+LAYERS: Registry = {
+    "Add": _add,
+    "Subtract": _subtract,
+    "Average": _average,
+    "Multiply": _multiply,
+    "Maximum": _extremum("max"),
+    "Minimum": _extremum("min"),
+    "Concatenate": _concatenate,
+}

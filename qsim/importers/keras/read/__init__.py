@@ -1,0 +1,1 @@
+"""Keras files and models in memory into one structure, without interpreting a layer."""

@@ -1,0 +1,1 @@
+"""TFLite operators into integer operations."""

@@ -1,0 +1,179 @@
+"""ADD, SUB, MUL, MAXIMUM, MINIMUM, QUANTIZE, DEQUANTIZE: elementwise arithmetic between scales."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from qsim.importers.tflite.lower.context import (
+    INT32,
+    Lower,
+    Lowering,
+    byte_rescale,
+    graph_shape,
+    identity_rescale,
+    make_rescale,
+)
+from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
+from qsim.ir import ops as o
+from qsim.numerics import Overflow, Rounding, Scheme, scalar, shift_only
+
+BOTH = ("INT8", "INT16")
+
+
+def _sum(sign: int) -> Lower:
+    def lower(low: Lowering, op: Operator) -> None:
+        """y = clip(r(r1(x1 - z1) +- r2(x2 - z2)) + zy).
+
+        Each input is shifted left by 20 (15 for int16) and multiplied by its scale / (2 * larger scale); the larger
+        scale's factor is exactly one half, which is a left shift by one bit less. All ratios in float64.
+        """
+        a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+        low.activations(op, [a, b, y], BOTH)
+        if low.profile.xnnpack:
+            _fixed_sum(low, op, sign)
+            return
+        left = 20 if y.type == "INT8" else 15
+        twice = 2 * float(max(a.scale, b.scale))
+        factors = [float(a.scale) / twice, float(b.scale) / twice]
+        out_factor = twice / ((1 << left) * float(y.scale))
+        if not 0 < out_factor < 1:
+            raise low.unsupported(op, "has an output scale far below its input scales, which its kernel refuses")
+        names, shifts, zeros = [], [], []
+        for position, (t, factor) in enumerate(zip((a, b), factors, strict=True)):
+            source = low.value(op, position)
+            if factor == 0.5:
+                names.append(source)
+                shifts.append(left - 1)
+                zeros.append(t.zero_point)
+                continue
+            fmt = INTEGER_FORMATS[t.type]
+            shifted = low.step(
+                op,
+                o.Requantize,
+                [source],
+                f"shifted{position + 1}",
+                rescale=shift_only(-left, Rounding.TRN),
+                input_zero_point=t.zero_point,
+                overflow=Overflow.SAT,
+                low=(fmt.low - t.zero_point) << left,
+                high=(fmt.high - t.zero_point) << left,
+            )
+            names.append(_scaled(low, op, shifted, factor, f"scaled{position + 1}"))
+            shifts.append(0)
+            zeros.append(0)
+        total = low.step(op, o.Add, names, "acc", shifts=tuple(shifts), signs=(1, sign), zero_points=tuple(zeros))
+        low.accumulator(op, total)
+        low.requantize(op, total, make_rescale(low.profile.elementwise, [out_factor]), low.activation_range(op, y))
+
+    return lower
+
+
+def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
+    """y = clip((m1*(x1 - z1) +- m2*(x2 - z2)) * 2**-s, half up, + zy): XNNPACK's ADD and SUB.
+
+    r: ratios of input to output scale (float32), each in [2**-10, 2**8); s = 20 - floor(log2(max r));
+    m = round_half_even(r * 2**s).
+    """
+    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+    ratios = [np.float32(t.scale / y.scale) for t in (a, b)]
+    shift = 20 - (int(np.frexp(max(ratios))[1]) - 1)
+    names = []
+    for position, (t, ratio) in enumerate(zip((a, b), ratios, strict=True)):
+        multiplier, fmt = round(float(ratio) * (1 << shift)), INTEGER_FORMATS[t.type]
+        names.append(
+            low.step(
+                op,
+                o.Requantize,
+                [low.value(op, position)],
+                f"scaled{position + 1}",
+                rescale=dataclasses.replace(identity_rescale(), multiplier=scalar(multiplier)),
+                input_zero_point=t.zero_point,
+                overflow=Overflow.SAT,
+                low=(fmt.low - t.zero_point) * multiplier,
+                high=(fmt.high - t.zero_point) * multiplier,
+            )
+        )
+    total = low.step(op, o.Add, names, "acc", shifts=(0, 0), signs=(1, sign), zero_points=(0, 0))
+    low.requantize(op, total, shift_only(shift, Rounding.RND), low.activation_range(op, y))
+
+
+def _scaled(low: Lowering, op: Operator, source: str, factor: float, suffix: str) -> str:
+    rescale = make_rescale(low.profile.elementwise, [factor])
+    return low.step(
+        op,
+        o.Requantize,
+        [source],
+        suffix,
+        rescale=rescale,
+        overflow=Overflow.SAT,
+        low=INT32.low,
+        high=INT32.high,
+    )
+
+
+def mul(low: Lowering, op: Operator) -> None:
+    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y."""
+    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+    low.activations(op, [a, b, y], BOTH)
+    acc = low.step(op, o.Mul, [low.value(op, 0), low.value(op, 1)], "acc", zero_points=(a.zero_point, b.zero_point))
+    low.accumulator(op, acc)
+    factor = low.ratio(a, y, b.scale)
+    low.requantize(op, acc, make_rescale(low.profile.elementwise, [factor]), low.activation_range(op, y))
+
+
+def _extremum(kind: str) -> Lower:
+    def lower(low: Lowering, op: Operator) -> None:
+        """y = max or min of the bare codes: all three tensors have one quantization."""
+        a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
+        low.activations(op, [a, b, y], BOTH)
+        low.same_quantization(op, [a, b, y])
+        low.result(op, o.Extremum, [low.value(op, 0), low.value(op, 1)], kind=kind, shifts=(0, 0))
+
+    return lower
+
+
+def quantize(low: Lowering, op: Operator) -> None:
+    """Between integer scales: y = clip(r(x - zx) + zy). From float it is the graph input's quantizer (see __init__).
+
+    XNNPACK: ((x - zx) * round_half_even(256 * scale / scale) + 128) >> 8: a table.
+    """
+    x, y = low.tensor(op, 0), low.output(op)
+    for t in (x, y):
+        if t.type not in ("INT8", "UINT8", "INT16", "INT32") or t.quantization is None or not t.quantization.per_tensor:
+            raise low.unsupported(
+                op,
+                f"converts {x.type} to {y.type} with {t.name!r} inside the network",
+                "keep floats at the model's ends; quantize everything between them",
+            )
+    if not low.profile.int16 and "INT16" in (x.type, y.type):
+        raise low.unsupported(op, f"converts {x.type} to {y.type}", "choose profile='tflm'")
+    if graph_shape(x.shape) != graph_shape(y.shape):
+        raise low.wrong_shape(op, x.shape)
+    if low.profile.xnnpack:
+        ratio = np.float32(x.scale / y.scale)
+        low.table(op, byte_rescale(x, y, ratio, ratio))
+        return
+    factor, fmt = float(x.scale) / float(y.scale), INTEGER_FORMATS[y.type]
+    bounds, source = (fmt.low, fmt.high), low.value(op, 0)
+    lanes = low.profile.lanes.get(op.name, 1)
+    if factor == 1:
+        low.requantize(op, source, identity_rescale(), bounds, input_zero_point=x.zero_point)
+    elif x.size % lanes == 0 or x.size < lanes:
+        scheme = low.profile.quantize if x.size >= lanes else Scheme.TFLITE_DOUBLE
+        low.requantize(op, source, make_rescale(scheme, [factor]), bounds, input_zero_point=x.zero_point)
+    else:
+        # The vector kernel runs over the flat elements.
+        flat = low.reshaped(op, source, (x.size,), "flat")
+        low.requantize_lanes(op, flat, low.profile.quantize, [factor], bounds, input_zero_point=x.zero_point)
+
+
+LOWERINGS: dict[str, Lower] = {
+    "ADD": _sum(1),
+    "SUB": _sum(-1),
+    "MUL": mul,
+    "MAXIMUM": _extremum("max"),
+    "MINIMUM": _extremum("min"),
+    "QUANTIZE": quantize,
+}

@@ -1,0 +1,1 @@
+"""The operations on numpy integers: one kernel an op, following the op's docstring."""

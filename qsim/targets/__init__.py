@@ -1,0 +1,1 @@
+"""Graph to files to measured codes: one package a target."""

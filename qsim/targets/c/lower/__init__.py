@@ -1,0 +1,1 @@
+"""Operations as calls of the C kernels, family by family."""

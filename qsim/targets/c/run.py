@@ -1,0 +1,97 @@
+"""Builds the emitted C with the trace on and runs it: every tensor's codes, as the C program computed them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from qsim.errors import QsimError, ToolMissingError
+from qsim.ir import Graph
+from qsim.numerics import Array
+from qsim.targets.c.design import footprint
+from qsim.targets.c.types import storage
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+OPTIMIZED = ("-O2",)
+SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SOURCES = ("model.c", "weights.c", "main.c")
+
+
+class CBuildError(QsimError):
+    """The emitted C does not compile, or its program stops with an error: a defect of qsim or of edited files."""
+
+
+def compiler(cc: str | None = None) -> str:
+    """The C compiler's command: ``cc``, else the environment's CC, else "cc". Raises ToolMissingError if absent."""
+    name = cc or os.environ.get("CC") or "cc"
+    if shutil.which(name.split()[0]) is None:
+        raise ToolMissingError(
+            f"the C compiler {name!r} is not installed: install gcc or clang (Debian and Ubuntu: apt-get install gcc) "
+            "or set the environment variable CC"
+        )
+    return name
+
+
+def _record(graph: Graph, names: list[str]) -> np.dtype[np.void]:
+    fields = [(f"f{k}", storage(graph[name].format).dtype, (graph[name].size,)) for k, name in enumerate(names)]
+    return np.dtype(fields)
+
+
+def _call(command: list[str], cwd: Path, what: str, layer: str) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", env=environment)
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).splitlines()[:12])
+        raise CBuildError(f"the emitted C of model {layer!r} {what} (exit code {done.returncode}):\n{tail}")
+
+
+def run(
+    graph: Graph,
+    directory: str | Path,
+    codes: Mapping[str, Array],
+    *,
+    sanitize: bool = False,
+    cc: str | None = None,
+    facts: dict[str, object] | None = None,
+) -> dict[str, Array]:
+    """Compile the files that ``emit`` wrote into ``directory`` and run them on ``codes``.
+
+    codes: input tensor name -> int64 (N, *shape). Returns every tensor of the graph, in its order, as int64
+    (N, *shape). The build is strict (-Wall -Wextra -Wconversion -Wshadow -Werror, C99) and made in a temporary folder;
+    with ``sanitize`` it stops at the first undefined behaviour or invalid access (UBSan, ASan). All samples go through
+    one process, one after another in the same arena. facts: gets the compiler and the bytes that the model takes.
+
+    Raises ToolMissingError without a compiler, CBuildError where compiling or running fails.
+    """
+    command = compiler(cc).split()
+    source = Path(directory).resolve()
+    inputs = [i.tensor for i in graph.inputs]
+    batch = next(iter(codes.values())).shape[0]
+    vectors = np.zeros(batch, dtype=_record(graph, inputs))
+    for k, name in enumerate(inputs):
+        vectors[f"f{k}"] = np.asarray(codes[name]).reshape(batch, -1)
+    with tempfile.TemporaryDirectory(prefix="qsim-c-") as scratch:
+        build = Path(scratch)
+        flags = [*WARNINGS, *(SANITIZED if sanitize else OPTIMIZED), "-DQSIM_TRACE", f"-I{source}"]
+        files = [str(source / name) for name in SOURCES]
+        _call([*command, *flags, *files, "-o", str(build / "model_test")], build, "does not compile", graph.name)
+        vectors.tofile(build / "inputs.bin")
+        _call(["./model_test", "inputs.bin", "outputs.bin", "trace.bin"], build, "fails when it runs", graph.name)
+        names = list(graph.tensors)
+        record = _record(graph, names)
+        if (build / "trace.bin").stat().st_size != batch * record.itemsize:
+            raise CBuildError(f"the emitted C of model {graph.name!r} wrote an incomplete trace")
+        trace = np.fromfile(build / "trace.bin", dtype=record)
+    if facts is not None:
+        taken = footprint(graph)
+        facts |= {"compiler": " ".join(command), "rom_bytes": taken.rom, "ram_bytes": taken.arena + taken.stack}
+    return {name: trace[f"f{k}"].astype(np.int64).reshape(batch, *graph[name].shape) for k, name in enumerate(names)}
+
+
+__all__ = ["CBuildError", "compiler", "run"]

@@ -1,0 +1,1 @@
+"""Operations as calls of the HLS kernels, family by family."""

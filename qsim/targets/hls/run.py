@@ -1,0 +1,131 @@
+"""Build and run the HLS C++ target in C simulation with the real ap_int and hls_stream headers; read every tensor."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from qsim.errors import GraphError, ToolMissingError
+from qsim.ir import Graph
+from qsim.numerics import Array
+from qsim.targets.hls.emit import top_name
+from qsim.targets.text import identifiers
+
+INSTALL = 'pip install "qsim[hls]"'
+
+
+def compiler() -> str:
+    """The C++ compiler: the environment's CXX, or g++, or clang++. Raises ToolMissingError if there is none."""
+    wanted = os.environ.get("CXX")
+    for name in [wanted] if wanted else ["g++", "clang++"]:
+        if found := shutil.which(name):
+            return found
+    raise ToolMissingError(
+        f"the HLS target needs a C++ compiler{f' ({wanted}, from CXX, is not there)' if wanted else ''}: install g++ "
+        f"(apt install g++), and the headers of ap_int with {INSTALL}"
+    )
+
+
+def ap_types() -> Path:
+    """The folder of ap_int.h and hls_stream.h: AP_TYPES, else Vitis' (XILINX_HLS), else the hls4ml package's.
+
+    The package is found, not imported. Raises ToolMissingError if none of them has the headers.
+    """
+    candidates: list[Path] = []
+    if named := os.environ.get("AP_TYPES"):
+        candidates = [Path(named)]
+    else:
+        if vitis := os.environ.get("XILINX_HLS"):
+            candidates.append(Path(vitis) / "include")
+        try:
+            spec = importlib.util.find_spec("hls4ml")
+        except (ImportError, ValueError):
+            spec = None
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            candidates.append(Path(place) / "templates" / "vivado" / "ap_types")
+    for folder in candidates:
+        if (folder / "ap_int.h").is_file() and (folder / "hls_stream.h").is_file():
+            return folder
+    where = f" (AP_TYPES names {named}, which lacks them)" if named else ""
+    raise ToolMissingError(
+        f"the HLS target needs the headers ap_int.h and hls_stream.h{where}: {INSTALL}, or set XILINX_HLS to a Vitis "
+        "HLS installation, or AP_TYPES to their folder"
+    )
+
+
+def build(directory: Path, top: str, out: Path, *, trace: bool, optimize: str = "-O1") -> Path:
+    """Compile the C simulation in ``directory`` into the folder ``out``; returns the program.
+
+    Raises GraphError with the compiler's first lines where the emitted files do not compile.
+    """
+    cxx, headers = compiler(), ap_types()
+    flags = ["-std=c++14", optimize, "-w", f"-I{directory / 'lib'}", f"-I{directory / 'src'}", "-isystem", str(headers)]
+    if trace:
+        flags.append("-DQSIM_TRACE")
+    objects = []
+    # two processes: the test bench compiles while the design does
+    running = []
+    for source in (directory / "src" / f"{top}.cpp", directory / "tb" / "testbench.cpp"):
+        target = out / f"{source.stem}.o"
+        objects.append(str(target))
+        command = [cxx, *flags, "-c", str(source), "-o", str(target)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [(process, process.communicate()[0]) for process in running]
+    for process, text in outputs:
+        if process.returncode:
+            raise GraphError("hls: the emitted files do not compile:\n" + "\n".join(text.splitlines()[:12]))
+    program = out / "csim"
+    linked = subprocess.run([cxx, *objects, "-o", str(program)], capture_output=True, text=True)
+    if linked.returncode:
+        raise GraphError("hls: the emitted files do not link:\n" + "\n".join(linked.stderr.splitlines()[:12]))
+    return program
+
+
+def run(
+    graph: Graph,
+    directory: Path,
+    codes: Mapping[str, Array],
+    *,
+    facts: dict[str, object] | None = None,
+    optimize: str = "-O1",
+) -> dict[str, Array]:
+    """Compile what ``emit`` wrote into ``directory``, run all samples in one process, return every tensor's codes.
+
+    codes: input tensor -> int64 (N, *shape). Returns tensor -> int64 (N, *shape), inputs and accumulators included.
+    ``facts`` gets the output ports' codes, as the streams gave them, under "outputs" and the number of samples.
+
+    Raises ToolMissingError without compiler or headers, GraphError where the files do not compile or the run fails.
+    """
+    ports = {entry.tensor: f"{identifiers(graph)[entry.tensor]}_in" for entry in graph.inputs}
+    with tempfile.TemporaryDirectory(prefix="qsim-hls-") as scratch:
+        out = Path(scratch)
+        program = build(Path(directory), top_name(graph), out, trace=True, optimize=optimize)
+        for tensor, name in ports.items():
+            rows = np.asarray(codes[tensor], dtype=np.int64).reshape(len(codes[tensor]), -1).tolist()
+            (out / f"{name}.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+        done = subprocess.run(
+            [str(program), str(out), str(out / "trace.bin")], capture_output=True, text=True, cwd=scratch
+        )
+        if done.returncode:
+            reason = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+            raise GraphError(f"hls: the C simulation failed: {reason[:2000]}")
+        warnings = [line for line in done.stdout.splitlines() if "WARNING" in line]
+        if warnings:
+            raise GraphError(f"hls: a stream is read while empty or not drained: {warnings[0]}")
+        samples = len(next(iter(codes.values())))
+        trace = np.fromfile(out / "trace.bin", dtype=np.int64)
+    order = [entry.tensor for entry in graph.inputs] + [op.output for op in graph.ops]
+    sizes = [graph[name].size for name in order]
+    if trace.size != samples * sum(sizes):
+        raise GraphError(f"hls: the trace has {trace.size} codes, not {samples} samples of {sum(sizes)}")
+    parts = np.split(trace.reshape(samples, -1), np.cumsum(sizes)[:-1], axis=1)
+    if facts is not None:
+        facts["samples"] = samples
+    return {name: part.reshape(samples, *graph[name].shape) for name, part in zip(order, parts)}

@@ -1,0 +1,1 @@
+"""SystemVerilog: streaming kernels and a top that wires them."""

@@ -1,0 +1,1 @@
+"""Operations as instances of the RTL kernels, family by family."""

@@ -1,0 +1,1 @@
+"""The streaming microarchitecture of a graph: kernels, folding, timing, schedule."""

@@ -1,0 +1,287 @@
+"""Build and run the emitted SystemVerilog, and gather every tensor's codes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import QsimError, ToolMissingError
+from qsim.ir import Graph
+from qsim.numerics import Array
+from qsim.targets.rtl import verilator
+from qsim.targets.rtl.design import Design, design
+from qsim.targets.rtl.native import NativeBench
+from qsim.targets.rtl.trace import read_traces
+
+COCOTB_FRAMES = 4
+"""Up to so many samples go through cocotb; of more, the first so many, and all through the native bench."""
+
+
+LONG = 300_000
+"""Cycles from which on an optimised build pays."""
+
+
+def run(
+    graph: Graph,
+    directory: Path,
+    codes: Mapping[str, Array],
+    *,
+    seed: int = 0,
+    backpressure: bool = True,
+    idle: bool = True,
+    reset_mid_frame: bool = True,
+    cocotb_frames: int = COCOTB_FRAMES,
+    check_cycles: bool = False,
+    options: Mapping[str, object] | None = None,
+    facts: dict[str, object] | None = None,
+) -> dict[str, Array]:
+    """Every tensor of ``graph`` as the design in ``directory`` computes it: name -> (N, *shape) int64.
+
+    codes: input tensor -> (N, *shape). The first ``cocotb_frames`` samples are sent through cocotb's AXI4-Stream
+    models, free-running and then, after a reset in the middle of a frame (``reset_mid_frame``), with random idle gaps
+    (``idle``) and backpressure (``backpressure``), all drawn from ``seed``; more samples go through a C++ bench with
+    the same kinds of gaps. What the design sends must be what its trace says, and all runs must agree.
+
+    check_cycles: also compare the free-running cycles with the schedule for ``options`` (those given to ``emit``).
+    facts: filled with the design's multipliers and its predicted and simulated free-running cycles.
+
+    Raises ToolMissingError without Verilator or cocotb; QsimError if the design does not build, stops, disagrees with
+    itself between runs, or (check_cycles) takes other cycles than predicted.
+    """
+    made = design(graph, options)
+    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
+    arrays = {name: np.asarray(value, dtype=np.int64) for name, value in codes.items()}
+    frames = len(next(iter(arrays.values())))
+    found: dict[str, Array] = {}
+    with tempfile.TemporaryDirectory(prefix="qsim-rtl-") as scratch:
+        some = min(frames, cocotb_frames)
+        if some:
+            first = {name: value[:some] for name, value in arrays.items()}
+            bench = CocotbBench(made, directory, Path(scratch) / "cocotb")
+            found, completions = bench.run(
+                shapes,
+                first,
+                seed=seed,
+                idle=0.3 if idle else 0.0,
+                backpressure=0.3 if backpressure else 0.0,
+                reset_mid_frame=reset_mid_frame,
+            )
+            if check_cycles:
+                _compare_cycles(made, completions)
+            if facts is not None:
+                facts |= _cycles(made, completions)
+        if frames > some:
+            long = frames * made.schedule.interval > LONG
+            native = NativeBench(made, directory, Path(scratch) / "native", optimize=long)
+            rough = native.run(
+                shapes, arrays, seed=seed + 1, idle=0.2 if idle else 0.0, backpressure=0.2 if backpressure else 0.0
+            )
+            _compare_outputs(made, rough.tensors, rough.outputs, "the native bench")
+            if found:
+                _compare_runs({n: v[:some] for n, v in rough.tensors.items()}, found, "cocotb and the native bench")
+            found = rough.tensors
+            if check_cycles:
+                _compare_cycles(made, native.run(shapes, arrays, seed=seed).completions)
+    return found
+
+
+def _cycles(made: Design, measured: tuple[int, ...]) -> dict[str, object]:
+    """Figures of a free run: latency is the first frame's, the interval that between the last two."""
+    plan = made.schedule
+    found: dict[str, object] = {
+        "multipliers": sum(plan.multipliers.values()),
+        "latency_cycles_predicted": plan.latency,
+        "latency_cycles_simulated": measured[0],
+        "interval_cycles_predicted": plan.interval,
+    }
+    return found | ({"interval_cycles_simulated": measured[-1] - measured[-2]} if len(measured) > 1 else {})
+
+
+def _compare_cycles(made: Design, measured: tuple[int, ...]) -> None:
+    predicted = made.schedule.completions
+    for frame, (expected, actual) in enumerate(zip(predicted, measured)):
+        if expected != actual:
+            raise QsimError(
+                f"the RTL design ends frame {frame} in cycle {actual}, but {expected} was predicted "
+                f"(first input beat in cycle 0)"
+            )
+
+
+def _compare_runs(one: Mapping[str, Array], other: Mapping[str, Array], who: str) -> None:
+    for name, expected in one.items():
+        if not np.array_equal(expected, other[name]):
+            where = tuple(int(i) for i in np.argwhere(expected != other[name])[0])
+            raise QsimError(
+                f"{who} disagree in tensor {name!r} at {where}: {expected[where]} and {other[name][where]}; the "
+                "design's results depend on timing, which is a defect of qsim"
+            )
+
+
+def _compare_outputs(made: Design, tensors: Mapping[str, Array], outputs: Mapping[str, Array], who: str) -> None:
+    for port in made.ports:
+        if not port.input:
+            flat = tensors[port.tensor].reshape(-1, port.size)
+            _compare_runs(
+                {port.tensor: flat}, {port.tensor: outputs[port.prefix]}, f"trace and port {port.prefix} of {who}"
+            )
+
+
+class CocotbBench:
+    """The design in ``directory`` built by cocotb's runner; ``run`` may be called many times."""
+
+    def __init__(self, made: Design, directory: Path, build: Path) -> None:
+        packages()
+        from cocotb_tools.runner import get_runner
+
+        self.made, self.build = made, build
+        directory = directory.resolve()
+        build.mkdir(parents=True, exist_ok=True)
+        control = build / "public.vlt"
+        # Only the ports are visible to cocotb: all else can be optimised, which halves the build.
+        control.write_text(f'`verilator_config\npublic_flat_rw -module "{made.module}" -var "a*"\n'
+                           f'public_flat_rw -module "{made.module}" -var "?_axis*"\n', encoding="utf-8")  # fmt: skip
+        names = (directory / "sources.f").read_text(encoding="utf-8").split()
+        self.runner = get_runner("verilator")
+        with simulator_environment(), _quiet(build / "build.log") as log:
+            verilator.reuse_objects("cocotb", build)
+            try:
+                self.runner.build(
+                    sources=[control, *(directory / name for name in names)],
+                    hdl_toplevel=made.module,
+                    build_dir=str(build),
+                    build_args=["-Wno-fatal", "--no-public-flat-rw"],
+                    defines={"QSIM_TRACE": 1},
+                    parameters={"MEM_DIR": f'"{directory / "mem"}"'},
+                    timescale=("1ns", "1ps"),
+                    log_file=build / "build.log",
+                )
+            except (SystemExit, Exception) as error:
+                raise QsimError(
+                    f"the RTL design does not build: {error} {_tail(build / 'build.log')} {log.getvalue()[-500:]}"
+                ) from error
+        verilator.keep_objects("cocotb", build)
+
+    def run(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        codes: Mapping[str, Array],
+        *,
+        seed: int,
+        idle: float,
+        backpressure: float,
+        reset_mid_frame: bool,
+    ) -> tuple[dict[str, Array], tuple[int, ...]]:
+        """Every tensor's codes and the free-running completion cycles. Raises QsimError where phases disagree."""
+        frames = len(next(iter(codes.values())))
+        ports = self.made.ports
+        with tempfile.TemporaryDirectory(prefix="qsim-cocotb-") as name:
+            folder = Path(name)
+            settings: dict[str, Any] = {
+                "seed": seed,
+                "frames": frames,
+                "idle": idle,
+                "backpressure": backpressure,
+                "reset_mid_frame": reset_mid_frame,
+                "warm": self.made.warm,
+                "latency": self.made.schedule.latency,
+                "settle": 2 * self.made.schedule.latency + 200,
+                "timeout": 20 * self.made.schedule.latency + 1000,
+                "ports": [{"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports],
+                "codes": {p.prefix: codes[p.tensor].reshape(-1).tolist() for p in ports if p.input},
+                "results": str(folder / "results.json"),
+            }
+            (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+            with simulator_environment(), _quiet(folder / "test.log"):
+                try:
+                    self.runner.test(
+                        test_module="qsim.targets.rtl.cocotb_bench",
+                        hdl_toplevel=self.made.module,
+                        build_dir=str(self.build),
+                        test_dir=str(folder),
+                        results_xml=str(folder / "results.xml"),
+                        plusargs=[f"+qsim_trace={folder}"],
+                        extra_env={"QSIM_COCOTB": str(folder / "settings.json")},
+                        log_file=folder / "test.log",
+                        timescale=("1ns", "1ps"),
+                    )
+                except (SystemExit, Exception) as error:
+                    raise QsimError(f"cosimulation failed: {error} {_tail(folder / 'test.log')}") from error
+            if not (folder / "results.json").exists():
+                raise QsimError(f"cosimulation failed: {_tail(folder / 'test.log')}")
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            # A stream that a phase cut short before its first beat has no section of that phase: count from the ends.
+            free = read_traces(self.made, folder, shapes, frames, 0)
+            rough = read_traces(self.made, folder, shapes, frames, -1)
+        _compare_runs(free, rough, "the free-running and the interrupted cosimulation")
+        for phase in results["phases"]:
+            for port in ports:
+                for beats in () if port.input else map(len, phase["outputs"][port.prefix]):
+                    if beats != port.size:
+                        raise QsimError(
+                            f"the {phase['name']} phase of the cosimulation: port {port.prefix} sends TLAST after "
+                            f"{beats} beats, not {port.size}"
+                        )
+            outputs = {
+                p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input
+            }
+            _compare_outputs(self.made, rough, outputs, f"the {phase['name']} phase")
+        return rough, tuple(results["completions"])
+
+
+def _signed(raw: Array, width: int, signed: bool) -> Array:
+    values = raw.astype(object)
+    if signed:
+        values = np.where(values >= 1 << (width - 1), values - (1 << width), values)
+    return values.astype(np.int64)
+
+
+def packages() -> None:
+    """Raise ToolMissingError unless cocotb and its bus models are installed."""
+    for module in ("cocotb", "cocotb_tools", "cocotbext.axi"):
+        if not _present(module):
+            raise ToolMissingError(f"cosimulation needs the package {module!r}; {verilator.HOW}")
+
+
+def _present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _tail(path: Path, characters: int = 1500) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[-characters:] if path.exists() else ""
+
+
+@contextlib.contextmanager
+def simulator_environment() -> Iterator[None]:
+    """os.environ as Verilator and its makefiles need it: cocotb's runner takes the environment of its process."""
+    values = dict(verilator.environment())
+    values["MAKEFLAGS"] = " ".join([values["MAKEFLAGS"], *verilator.make_flags(False)])
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _quiet(path: Path) -> Iterator[io.StringIO]:
+    """What the runner prints about its commands, kept from the user's terminal."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        yield text
+
+
+__all__ = ["COCOTB_FRAMES", "CocotbBench", "run"]
