@@ -5,6 +5,12 @@ The command line prints ``str(error)`` and exits with ``error.exit_code``; nothi
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class QsimError(Exception):
     """Base of every error that a user can cause. ``exit_code`` is the command line's exit code for it."""
@@ -44,3 +50,63 @@ class GraphError(QsimError):
 
 class ToolMissingError(QsimError):
     """A compiler, a simulator or an optional Python package that the call needs is not installed."""
+
+
+class Place:
+    """Where in a foreign file its reader stands, in words ("layer 'conv1'", "signal 'clk'"); the reader keeps it."""
+
+    def __init__(self) -> None:
+        self.at = ""
+
+
+@contextmanager
+def reading(
+    path: str | os.PathLike[str], what: str, *, error: type[QsimError] = ModelError, most: int | None = None
+) -> Iterator[Place]:
+    """The one guard around every reader of a foreign file: whatever goes wrong inside becomes one sentence.
+
+    path: the file. what: what it should be, with its article ("a VCD file"). error: the kind that is raised; it takes
+    the sentence alone. most: greatest size in bytes, checked before anything is read. The reader may set ``at`` of the
+    Place that it gets. The sentence names file, place and reason. QsimErrors of the reader itself, a missing Python
+    package and an interruption pass; anything else does not, also what is no ``Exception`` (a panic of a Rust library).
+    """
+    place = Place()
+    try:
+        if most is not None:
+            _fits(path, most)
+        yield place
+    except (QsimError, ImportError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as cause:
+        where = f" (at {place.at})" if place.at else ""
+        raise error(f"{os.fspath(path)} is not {what} that can be read{where}: {_reason(cause)}") from cause
+
+
+def _fits(path: str | os.PathLike[str], most: int) -> None:
+    """Raise ValueError for what is no ordinary file (a device has no end) or is longer than ``most`` bytes."""
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no ordinary file")
+    if found.st_size > most:
+        raise ValueError(f"it has {found.st_size:,} bytes, more than the {most:,} that such a file may have")
+
+
+def _reason(cause: BaseException) -> str:
+    """An exception in words, one line of at most 240 characters, without a final full stop."""
+    match cause:
+        case RecursionError():
+            return "it is nested too deeply"
+        case MemoryError():
+            return "it asks for more memory than there is"
+        case UnicodeDecodeError():
+            return f"it is not text in {cause.encoding} (byte {cause.start})"
+        case ZeroDivisionError():
+            return "it divides by zero"
+        case KeyError():
+            return f"it lacks {cause.args[0]!r}" if cause.args else "an entry is missing"
+        case OSError() if cause.strerror:
+            text = cause.strerror
+        case _:
+            text = str(cause)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split()).rstrip(".")
+    return (line if len(line) <= 240 else f"{line[:237]}...") or type(cause).__name__

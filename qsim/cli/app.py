@@ -17,9 +17,10 @@ import click
 import qsim
 from qsim.cli import view
 from qsim.cli.debug import COMMANDS, show_health, write_worst_case
-from qsim.cli.files import check_writable, read_arrays, write_arrays
+from qsim.cli.files import check_writable, write_arrays
 from qsim.cli.options import model_options
 from qsim.cli.rescale import show_difference, show_rescales
+from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.compare.tools import require_tools
 from qsim.compare.verify import verify
@@ -57,9 +58,7 @@ def target_option(command: Command) -> Command:
     return decorate(command)
 
 
-def _load(
-    model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None
-) -> Graph:
+def _load(model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None) -> Graph:
     return load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
 
 
@@ -239,9 +238,7 @@ def inspect(
 
 @cli.command(short_help="Say what a model needs and what is unsupported.")
 @model_options
-def doctor(
-    model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None
-) -> int:
+def doctor(model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None) -> int:
     """Say what MODEL needs and what is unsupported, before anything is built."""
     from qsim.debug.doctor import examine
 

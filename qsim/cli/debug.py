@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from qsim.cli import debug_view, view
-from qsim.cli.files import check_writable, read_arrays
+from qsim.cli.files import check_writable
 from qsim.cli.options import input_options, model_options
+from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.compare.tools import require_tools
 from qsim.debug.cosim.cosim import cosim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from qsim.errors import UsageError
 from qsim.ir import Graph
-from qsim.ir.serialize import from_json
 from qsim.numerics import FixedPoint
+from qsim.proof.saved import read_graph
 
 KERAS_PROFILES = ("qkeras",)
 
@@ -85,13 +84,4 @@ def _no_rescale(rescale: str | None, reason: str) -> None:
 
 def _saved_graph(path: Path) -> Graph | None:
     """The graph in a file that ``qsim.ir.serialize.to_json`` wrote; None for any other file. GraphError if damaged."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return None
-    data = path.read_bytes()
-    if b'"qsim_graph"' not in data:
-        return None
-    try:
-        top = json.loads(data)
-    except (ValueError, RecursionError):
-        return None  # for the reader of architectures to name
-    return from_json(data.decode("utf-8")) if isinstance(top, dict) and "qsim_graph" in top else None
+    return read_graph(path) if path.suffix.lower() == ".json" and path.is_file() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import types
 import typing
 from enum import Enum
@@ -13,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from qsim.errors import GraphError
+from qsim.errors import GraphError, UsageError
 from qsim.ir.graph import Graph, Input, Output
 from qsim.ir.ops import OPS, Op
 from qsim.ir.tensor import Quantization, Tensor
 from qsim.numerics import IntArray, IntFormat
 
 FORMAT_VERSION = 1
+_FRACTION = re.compile(r"-?[0-9]{1,2000}(/0*[1-9][0-9]{0,1999})?")
+"""What ``str(Fraction)`` writes. An exponent would make a number of any size out of ten characters."""
 _OPS_BY_NAME = {op.__name__: op for op in OPS}
 
 
@@ -63,6 +66,8 @@ def _decode(hint: Any, value: Any) -> Any:
         flat = np.frombuffer(base64.b64decode(value["data"], validate=True), dtype=f"<i{value['int'] // 8}")
         return IntArray(flat.astype(np.int64).reshape(value["shape"]))
     if hint is Fraction:
+        if not (isinstance(value, str) and _FRACTION.fullmatch(value)):
+            raise ValueError(f"a fraction of integers expected, {str(value)[:40]!r} found")
         return Fraction(value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
@@ -118,8 +123,9 @@ def from_json(text: str) -> Graph:
         )
     except GraphError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"not a qsim graph: {type(error).__name__}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, UsageError) as error:
+        reason = " ".join(str(error).split())[:200] or "nested too deeply"
+        raise GraphError(f"not a qsim graph: {type(error).__name__}: {reason}") from error
 
 
 __all__ = ["FORMAT_VERSION", "Quantization", "from_json", "to_json"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qsim.compare.arrays import read_npy, read_npz
 from qsim.errors import UsageError
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
@@ -46,21 +47,10 @@ def read_dump(path: str | Path) -> dict[str, Array]:
         files = sorted(source.rglob("*.npy"))
         if not files:
             raise UsageError(f"{source} holds no .npy files")
-        return {str(f.relative_to(source).with_suffix("")): _load(f) for f in files}
+        return {str(f.relative_to(source).with_suffix("")): read_npy(f) for f in files}
     if source.suffix == ".npz" and source.is_file():
-        try:
-            with np.load(source, allow_pickle=False) as data:
-                return {name: data[name] for name in data.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise UsageError(f"cannot read {source}: {error}") from error
+        return read_npz(source)
     raise UsageError(f"{source} is neither a folder of .npy files nor an .npz file")
-
-
-def _load(path: Path) -> Array:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
 
 
 def match_names(graph: Graph, names: list[str]) -> dict[str, str]:

@@ -1,0 +1,79 @@
+"""Arrays out of .npy and .npz files that somebody else wrote."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from qsim.errors import UsageError, reading
+from qsim.numerics import Array
+
+MOST_BYTES = 16 << 30
+"""What the arrays of one file may take in memory; a damaged or crafted file claims any size in a few bytes."""
+
+_DEFLATE = 1100
+"""No deflated byte unpacks to more (the format's limit is 1032)."""
+
+
+def read_arrays(path: str | Path) -> Array | dict[str, Array]:
+    """The array of a .npy file, or the arrays of an .npz file by name.
+
+    Raises UsageError for a file that is missing, damaged, or holds anything but plain numbers; pickled objects are
+    never loaded, and no memory is taken for elements that the file cannot hold.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; arrays come as .npy (one input) or .npz (one array per input)")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic == b"\x93NUMPY":
+        return read_npy(path)
+    if magic.startswith(b"PK"):
+        return read_npz(path)
+    raise UsageError(f"{path} is neither a .npy nor an .npz file")
+
+
+def read_npy(path: str | Path) -> Array:
+    """The array of one .npy file; see ``read_arrays``."""
+    with reading(path, "a .npy file", error=UsageError), Path(path).open("rb") as file:
+        return _array(file, Path(path).stat().st_size)
+
+
+def read_npz(path: str | Path) -> dict[str, Array]:
+    """The arrays of one .npz file by name; see ``read_arrays``."""
+    found: dict[str, Array] = {}
+    with reading(path, "an .npz file", error=UsageError) as place, zipfile.ZipFile(path) as archive:
+        total = 0
+        for member in archive.infolist():
+            place.at = f"array {member.filename.removesuffix('.npy')!r}"
+            total += member.file_size
+            if member.file_size > member.compress_size * _DEFLATE + 4096 or total > MOST_BYTES:
+                raise ValueError(f"it claims {member.file_size:,} bytes packed in {member.compress_size:,}")
+            with archive.open(member) as file:
+                found[member.filename.removesuffix(".npy")] = _array(file, member.file_size)
+    return found
+
+
+def _array(file: IO[bytes], size: int) -> Array:
+    """One array in numpy's format. size: bytes that there are, header included."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is unknown")
+    shape, fortran, dtype = readers[version](file)
+    if dtype.kind not in "iufb":
+        raise ValueError(f"it holds {dtype}, no plain numbers")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"its shape is {shape}")
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted > min(size, MOST_BYTES):
+        raise ValueError(f"shape {shape} of {dtype} takes {wanted:,} bytes, it holds {size:,}")
+    data = file.read(wanted)
+    if len(data) < wanted:
+        raise ValueError(f"it ends after {len(data):,} of {wanted:,} bytes")
+    flat = np.frombuffer(data, dtype=dtype)
+    return flat.reshape(shape[::-1]).T.copy() if fortran else flat.reshape(shape).copy()
