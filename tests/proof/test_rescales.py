@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from qsim.errors import GraphError, UnsupportedError, UsageError
-from qsim.importers.keras.lower.quantize import apply_rule
-from qsim.importers.keras.lower.rescale import Rescaling
-from qsim.importers.keras.lower.value import Value
+from qsim.importers.symbolic.quantize import apply_rule
+from qsim.importers.symbolic.rescale import Rescaling
+from qsim.importers.symbolic.value import Value
 from qsim.ir import Quantization, from_json, to_json
 from qsim.ir.ops import Divide, Lookup, RealRescale, Requantize, Threshold
 from qsim.numerics import IntArray, IntFormat, Overflow, Rescale, Rounding, Scheme

@@ -11,12 +11,11 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.context import Context, Registry, weight
-from qsim.importers.keras.lower.merge import add, multiply
-from qsim.importers.keras.lower.quantize import on_grid
-from qsim.importers.keras.lower.value import Value, float32, fraction_gcd
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import Requantize
-from qsim.numerics import Overflow, Rescale, Rounding, Scheme, scalar
+from qsim.importers.symbolic.combine import add, multiply
+from qsim.importers.symbolic.elementwise import leaky
+from qsim.importers.symbolic.quantize import on_grid
+from qsim.importers.symbolic.value import Value, float32
 from qsim.quantizers import QUANTIZERS, Call, parse, quantizer
 from qsim.quantizers.functions import KERAS_FUNCTIONS, QKERAS_FUNCTIONS
 from qsim.quantizers.real import REAL_FUNCTIONS
@@ -77,27 +76,6 @@ def _relu(value: Value, call: Call) -> Value:
 
 def _activation_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, inputs[0], node.config.get("activation"))
-
-
-def leaky(ctx: Context, node: LayerNode, value: Value, slope: float) -> Value:
-    """x where x >= 0, slope * x below (slope as a float32 number), exactly: both branches as integer multipliers."""
-    exact = float32(slope).item()
-    value = ctx.grid(value, node.name, rising=True)
-    grid = value.scale.item() * fraction_gcd([Fraction(1), exact])
-    factors = [int(f / (grid / value.scale.item())) for f in (Fraction(1), exact)]
-    low, high = ctx.b.tensor(value.tensor).range
-    ends = [0, *(int(x) * factors[0] for x in (max(low, 0), max(high, 0)))]
-    ends += [int(x) * factors[1] for x in (min(low, 0), min(high, 0))]
-    positive, negative = (
-        Rescale(
-            multiplier=scalar(f), addend=scalar(0), shift=scalar(0), rounding=Rounding.RND_CONV, scheme=Scheme.PLAIN
-        )
-        for f in factors
-    )
-    result = Value.of("", node.name, value.shape, grid)
-    fields = {"rescale": positive, "negative": negative, "overflow": Overflow.SAT, "low": min(ends), "high": max(ends)}
-    tensor = ctx.add(Requantize, [value.tensor], node.name, node.name, result.scale, result.offset, **fields)
-    return result.but(tensor=tensor)
 
 
 def _relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

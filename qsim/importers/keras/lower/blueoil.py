@@ -15,8 +15,8 @@ import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.context import Context
-from qsim.importers.keras.lower.value import Value, fraction_gcd
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.value import Value, fraction_gcd
 from qsim.ir.ops import Add, Op, Requantize
 from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
 from qsim.quantizers.base import Weights, fractions_of

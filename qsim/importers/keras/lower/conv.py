@@ -20,9 +20,9 @@ from qsim.importers.keras.lower.context import (
     weight,
 )
 from qsim.importers.keras.lower.linear import bias_values, linear, quantize, quantized_kernel
-from qsim.importers.keras.lower.pool import channelwise, flattened
-from qsim.importers.keras.lower.value import Value, fractions
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.pool import channelwise, flattened
+from qsim.importers.symbolic.value import Value, fractions
 from qsim.ir.ops import Conv2D, ConvTranspose2D, Dense
 from qsim.numerics import Array
 from qsim.quantizers import Weights

@@ -20,11 +20,12 @@ from qsim.importers.keras.lower import shape as lower_shape
 from qsim.importers.keras.lower.blueoil import unwrapped
 from qsim.importers.keras.lower.context import Context, Lowering
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
-from qsim.importers.keras.lower.quantize import quantization
-from qsim.importers.keras.lower.rescale import Rescaling
-from qsim.importers.keras.lower.value import QUANTIZE_REAL, Value, distinct
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
+from qsim.importers.symbolic.quantize import quantization
+from qsim.importers.symbolic.rescale import Rescaling
+from qsim.importers.symbolic.shape import reshape, sliced
+from qsim.importers.symbolic.value import QUANTIZE_REAL, Value, distinct
 from qsim.ir import Graph, Output, Quantization
 from qsim.ir.ops import Reshape
 from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
@@ -155,10 +156,10 @@ def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     steps = []
     for t in range(value.shape[0]):
         step = dataclasses.replace(inner, name=f"{node.name}.step{t}")
-        part = lower_ops.sliced(
+        part = sliced(
             ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in"
         )
-        row = lower_shape.reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
+        row = reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
         made = lower_in_layout(lowering, ctx, step, [row])
         assert isinstance(made, Value)
         steps.append(as_seen(ctx, made))

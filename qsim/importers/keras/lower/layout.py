@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from qsim.importers.keras.lower.context import Context, Lowering
-from qsim.importers.keras.lower.shape import move
-from qsim.importers.keras.lower.value import Value
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.shape import move
+from qsim.importers.symbolic.value import Value
 from qsim.ir.ops import Transpose
 
 _NORMALIZATIONS = ("BatchNormalization", "QBatchNormalization")

@@ -8,43 +8,12 @@ import numpy as np
 
 from qsim.errors import ModelError
 from qsim.importers.keras.lower.context import Context, Lowering, Registry
-from qsim.importers.keras.lower.quantize import scaled_to
-from qsim.importers.keras.lower.value import Value, fraction_gcd, is_power_of_two
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import Add, Concat, Extremum, Mul
+from qsim.importers.symbolic.combine import add, aligned, multiply
+from qsim.importers.symbolic.quantize import scaled_to
+from qsim.importers.symbolic.value import Value, fraction_gcd
+from qsim.ir.ops import Concat, Extremum
 from qsim.numerics import Array
-
-
-def aligned(ctx: Context, node: LayerNode, inputs: list[Value]) -> tuple[list[Value], list[int], list[int]]:
-    """The inputs on grids that are powers of two apart, their left shifts to the finest, and their signs."""
-    values = [ctx.grid(v, node.name) for v in inputs]
-    grid = fraction_gcd([v.scale.item() for v in values])
-    result = []
-    for value in values:
-        if not is_power_of_two(abs(value.scale.item()) / grid):
-            value = scaled_to(ctx.b, value, grid, node.name)
-        result.append(value)
-    ratios = [v.scale.item() / grid for v in result]
-    return result, [int(abs(r)).bit_length() - 1 for r in ratios], [1 if r > 0 else -1 for r in ratios]
-
-
-def add(ctx: Context, node: LayerNode, inputs: list[Value], signs: list[int], name: str | None = None) -> Value:
-    """signs[0] * x_0 + signs[1] * x_1 + ..., shapes broadcast, as tensor ``name`` (default: the layer's)."""
-    values, shifts, own = aligned(ctx, node, inputs)
-    grid = values[0].scale / (own[0] << shifts[0])
-    result = Value.of("", node.name, (), grid)
-    tensor = ctx.add(
-        Add,
-        [v.tensor for v in values],
-        name or node.name,
-        node.name,
-        result.scale,
-        result.offset,
-        shifts=tuple(shifts),
-        signs=tuple(a * b for a, b in zip(own, signs)),
-        zero_points=(0,) * len(values),
-    )
-    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
 
 
 def _add(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -93,18 +62,6 @@ def _subtract(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 def _average(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     """The sum, and 1/n pending."""
     return add(ctx, node, inputs, [1] * len(inputs), f"{node.name}.sum").affine(Fraction(1, len(inputs)))
-
-
-def multiply(ctx: Context, node: LayerNode, inputs: list[Value], own: str | None = None) -> Value:
-    """The product of all inputs, shapes broadcast, as tensor ``own`` (default: the layer's)."""
-    result, rest = ctx.grid(inputs[0], node.name), inputs[1:]
-    for position, value in enumerate(rest):
-        other = ctx.grid(value, node.name)
-        made = Value.of("", node.name, (), result.scale * other.scale)
-        name = (own or node.name) if position == len(rest) - 1 else f"{node.name}.product"
-        tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
-        result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
-    return result
 
 
 def _multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

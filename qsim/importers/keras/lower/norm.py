@@ -8,8 +8,8 @@ from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.activation import activate
 from qsim.importers.keras.lower.context import Context, Registry, weight
 from qsim.importers.keras.lower.linear import quantize
-from qsim.importers.keras.lower.value import Value, float32, fractions
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.value import Value, float32, fractions
 from qsim.numerics import Array
 
 

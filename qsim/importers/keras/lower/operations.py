@@ -18,14 +18,15 @@ from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower import merge as lower_merge
 from qsim.importers.keras.lower import pool as lower_pool
 from qsim.importers.keras.lower import shape as lower_shape
-from qsim.importers.keras.lower.activation import activate, leaky
+from qsim.importers.keras.lower.activation import activate
 from qsim.importers.keras.lower.context import Context, Lowering, Registry
-from qsim.importers.keras.lower.merge import multiply
 from qsim.importers.keras.lower.norm import affine
-from qsim.importers.keras.lower.shape import fitting, move, rearrange, reshape
-from qsim.importers.keras.lower.value import Value, float32, fractions
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import Reduce, Slice
+from qsim.importers.symbolic.combine import multiply
+from qsim.importers.symbolic.elementwise import leaky
+from qsim.importers.symbolic.shape import fitting, padded, rearrange, reshape, sliced, zero_is_code_zero
+from qsim.importers.symbolic.value import Value, float32, fractions
+from qsim.ir.ops import Reduce
 from qsim.numerics import Array
 
 BATCH = "which changes the batch's dimension; a graph is one input's computation"
@@ -233,29 +234,8 @@ def _pad(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         raise UnsupportedError("it pads with other than zeros", way_out="use mode='constant' with zeros")
     if any(batch):
         raise UnsupportedError(f"it pads the first axis, {BATCH}")
-    value = lower_shape.zero_is_code_zero(ctx, inputs[0], node.name)
-    return lower_shape.padded(ctx, node, value, tuple((before, after) for before, after in pads))
-
-
-def sliced(ctx: Context, node: LayerNode, value: Value, box: tuple[slice, ...], name: str | None = None) -> Value:
-    """The part of the value inside the box, whose slices all go upwards."""
-    bounds = [s.indices(n) for s, n in zip(box, value.shape, strict=True)]
-    shape = tuple(len(range(*b)) for b in bounds)
-    if 0 in shape:
-        raise UnsupportedError(f"it leaves nothing of its input of shape {value.shape}")
-    own = dataclasses.replace(node, name=name or node.name)
-    strides = tuple(step for _, _, step in bounds)
-    result = move(
-        ctx,
-        own,
-        value,
-        Slice,
-        shape,
-        lambda a: np.asarray(a[box]),
-        begin=tuple(first for first, _, _ in bounds),
-        strides=strides,
-    )
-    return result.but(layer=node.name)
+    value = zero_is_code_zero(ctx, inputs[0], node.name)
+    return padded(ctx, node, value, tuple((before, after) for before, after in pads))
 
 
 def _split(ctx: Context, node: LayerNode, inputs: list[Value]) -> list[Value]:

@@ -10,14 +10,10 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.activation import activate
 from qsim.importers.keras.lower.context import Context, Lowering, Registry, channels_last, padding_2d, pair, rank
-from qsim.importers.keras.lower.value import Value, distinct, fractions
 from qsim.importers.keras.model import LayerNode
-from qsim.ir.ops import MaxPool2D, Reshape, SumPool2D
-from qsim.numerics import Array
+from qsim.importers.symbolic.pool import Window, channelwise, flattened, max_pool, sum_pool
+from qsim.importers.symbolic.value import Value
 from qsim.quantizers import QUANTIZERS, parse
-
-Window = tuple[tuple[int, int], tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]
-"""(pool, strides, padding)."""
 
 
 def _window(node: LayerNode, value: Value) -> Window:
@@ -26,56 +22,6 @@ def _window(node: LayerNode, value: Value) -> Window:
     pool = pair(node.config["pool_size"])
     strides = pair(node.config["strides"]) if node.config.get("strides") is not None else pool
     return pool, strides, padding_2d(node, value.shape, pool, strides)
-
-
-def _valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> Array:
-    """How many positions of each window lie inside the input, along one axis."""
-    windows = (size + sum(pads) - pool) // stride + 1
-    starts = np.arange(windows) * stride - pads[0]
-    return np.asarray(np.minimum(starts + pool, size) - np.maximum(starts, 0))
-
-
-def max_pool(ctx: Context, node: LayerNode, value: Value, window: Window, name: str | None = None) -> Value:
-    """The maximum over windows, as tensor ``name`` (default: the layer's, if nothing is pending on it). It passes
-    through rising meanings and clamps unchanged."""
-    if not value.channelwise or any(s <= 0 for s in distinct(value.scale)):
-        value = ctx.grid(value, node.name, rising=True)
-    pool, strides, padding = window
-    tensor = ctx.add(
-        MaxPool2D,
-        [value.tensor],
-        name or (f"{node.name}.max" if value.clamped else node.name),
-        node.name,
-        value.scale,
-        value.offset,
-        pool=pool,
-        strides=strides,
-        padding=padding,
-    )
-    return value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
-
-
-def sum_pool(ctx: Context, node: LayerNode, value: Value, window: Window, name: str) -> tuple[Value, Array]:
-    """The sum over each window's valid positions, and their counts (H, W, 1) as Fractions."""
-    if value.clamped or not value.channelwise:
-        value = ctx.grid(value, node.name)
-    pool, strides, padding = window
-    counts = [_valid_counts(n, pool[i], strides[i], padding[i]) for i, n in enumerate(value.shape[:2])]
-    area = fractions(counts[0][:, None, None] * counts[1][None, :, None])
-    plain = Value.of(value.tensor, node.name, value.shape, value.scale)
-    tensor = ctx.add(
-        SumPool2D,
-        [value.tensor],
-        name,
-        node.name,
-        plain.scale,
-        plain.offset,
-        pool=pool,
-        strides=strides,
-        padding=padding,
-    )
-    made = plain.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
-    return made.affine(1, value.offset * area), area
 
 
 def average_factor(node: LayerNode, area: int) -> Fraction:
@@ -137,12 +83,6 @@ def _globally(ctx: Context, node: LayerNode, value: Value) -> tuple[Value, int]:
     return result, pool[0] * pool[1]
 
 
-def flattened(ctx: Context, node: LayerNode, value: Value, shape: tuple[int, ...], name: str) -> Value:
-    """The value in another shape with the channels last in both."""
-    tensor = ctx.add(Reshape, [value.tensor], name, node.name, value.scale, value.offset, shape=shape)
-    return value.but(tensor=tensor, shape=shape)
-
-
 def _global_average_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     result, area = _globally(ctx, node, inputs[0])
     return result.affine(Fraction(1, area))
@@ -181,11 +121,6 @@ def _one_dimensional(lowering: Lowering) -> Lowering:
 
 def _max_pooling_row(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return max_pool(ctx, node, inputs[0], _window(node, inputs[0]), f"{node.name}.max")
-
-
-def channelwise(ctx: Context, node: LayerNode, value: Value) -> Value:
-    """The value, on a common grid where its meaning differs by position."""
-    return value if value.channelwise else ctx.grid(value, node.name)
 
 
 def _global_max_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

@@ -17,10 +17,10 @@ from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.activation import activate
 from qsim.importers.keras.lower.context import Context, Registry, rank, weight
 from qsim.importers.keras.lower.linear import linear, quantize
-from qsim.importers.keras.lower.merge import add, multiply
-from qsim.importers.keras.lower.quantize import on_grid, quantization
-from qsim.importers.keras.lower.value import Value, fractions
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.combine import add, multiply
+from qsim.importers.symbolic.quantize import on_grid, quantization
+from qsim.importers.symbolic.value import Value, fractions
 from qsim.ir import Quantization
 from qsim.ir.ops import Concat, Constant, Dense, Reshape, Slice
 from qsim.numerics import Array, IntArray

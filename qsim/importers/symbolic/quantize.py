@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import UnsupportedError
-from qsim.importers.keras.lower.rescale import (
+from qsim.importers.symbolic.rescale import (
     Parts,
     Rescaling,
     affine_op,
@@ -25,7 +25,7 @@ from qsim.importers.keras.lower.rescale import (
     real_rescale,
     requantize_fields,
 )
-from qsim.importers.keras.lower.value import ZERO, Value, collapsed, distinct, fraction_gcd, fractions
+from qsim.importers.symbolic.value import ZERO, Value, collapsed, distinct, fraction_gcd, fractions
 from qsim.ir import Quantization
 from qsim.ir.ops import Lookup, Requantize, Threshold
 from qsim.numerics import Array, IntArray, Rounding

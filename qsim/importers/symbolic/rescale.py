@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import UnsupportedError, UsageError
-from qsim.importers.keras.lower.value import Value, collapsed, fraction_gcd, is_dyadic, is_power_of_two
+from qsim.importers.symbolic.value import Value, collapsed, fraction_gcd, is_dyadic, is_power_of_two
 from qsim.ir.ops import Divide, RealRescale, Requantize
 from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
 from qsim.proof.builder import GraphBuilder

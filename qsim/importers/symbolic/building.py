@@ -1,0 +1,100 @@
+"""The graph being built from symbolic values: cached common grids, quantizers applied, the note on float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from qsim.importers.symbolic.quantize import apply_channel_rules, apply_rule, on_grid, quantization
+from qsim.importers.symbolic.rescale import Rescaling
+from qsim.importers.symbolic.value import Value
+from qsim.ir.ops import Op
+from qsim.numerics import Array
+from qsim.proof.builder import GraphBuilder
+from qsim.quantizers import Rule
+
+MOST_NAMED = 8
+"""Layers that a note names."""
+
+
+class Named(Protocol):
+    """A layer or node of a source: its name becomes that of the tensor it makes, and stands in errors."""
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Label:
+    """A bare name, where a step of a layer makes a tensor of its own."""
+
+    name: str
+
+
+class Building:
+    """``b`` collects the ops; ``rescaling`` is how factors that are no powers of two become integers; ``computes`` is
+    what the source computes in, as the note on float32 begins."""
+
+    computes = "The source computes in float32"
+
+    def __init__(self, b: GraphBuilder, rescaling: Rescaling) -> None:
+        self.b, self.rescaling = b, rescaling
+        self._grids: dict[tuple[Any, ...], Value] = {}
+        self._rounded: dict[str, None] = {}
+
+    def grid(self, value: Value, layer: str, *, rising: bool = False) -> Value:
+        """``on_grid``, once per value however many layers need it."""
+        key = (
+            value.tensor,
+            value.layer,
+            rising,
+            *(part.shape for part in (value.scale, value.offset)),
+            *value.scale.reshape(-1).tolist(),
+            *value.offset.reshape(-1).tolist(),
+            value.floor,
+            value.ceiling,
+        )
+        if key not in self._grids:
+            self.reads(value)
+            self._grids[key] = on_grid(self.b, value, layer, rising=rising)
+        return self._grids[key]
+
+    def add(
+        self,
+        op: type[Op],
+        inputs: list[str],
+        name: str,
+        layer: str,
+        scale: Array,
+        offset: Array,
+        **fields: Any,
+    ) -> str:
+        """Add an op whose output's meaning is at most per channel."""
+        return self.b.add(op, inputs, name, layer=layer, quantization=quantization(scale, offset), **fields)
+
+    def reads(self, value: Value) -> None:
+        """Remember the value's layer where the source's float32 cannot hold all of its values."""
+        if value.layer not in self._rounded and not value.in_float32(*self.b.tensor(value.tensor).range):
+            self._rounded[value.layer] = None
+
+    def note_rounding(self) -> None:
+        """One note on all layers that ``reads`` remembered."""
+        if self._rounded:
+            names = [repr(name) for name in self._rounded]
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            self.b.note(
+                f"{self.computes}, which cannot hold every value of {', '.join(names[:MOST_NAMED])}{more} "
+                "(sums of more than 24 bits, averages, scales that are no powers of two). It rounds them where qsim is "
+                "exact, so that its code can differ where such a value lies on a tie; qsim diff tells the two apart."
+            )
+
+    def quantize(self, value: Value, rule: Rule, node: Named, name: str | None = None) -> Value:
+        """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given."""
+        self.reads(value)
+        return apply_rule(self.b, value, rule, node.name, name or node.name, self.rescaling)
+
+    def quantize_channels(self, value: Value, rules: Sequence[Rule], node: Named) -> Value:
+        """As ``quantize`` with one uniform rule per channel; all have the same codes."""
+        self.reads(value)
+        return apply_channel_rules(self.b, value, rules, node.name, node.name, self.rescaling)

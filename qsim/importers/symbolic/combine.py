@@ -1,0 +1,52 @@
+"""Sums, products and extrema of several symbolic values."""
+
+from __future__ import annotations
+
+from qsim.importers.symbolic.building import Building, Named
+from qsim.importers.symbolic.quantize import scaled_to
+from qsim.importers.symbolic.value import Value, fraction_gcd, is_power_of_two
+from qsim.ir.ops import Add, Mul
+
+
+def aligned(ctx: Building, node: Named, inputs: list[Value]) -> tuple[list[Value], list[int], list[int]]:
+    """The inputs on grids that are powers of two apart, their left shifts to the finest, and their signs."""
+    values = [ctx.grid(v, node.name) for v in inputs]
+    grid = fraction_gcd([v.scale.item() for v in values])
+    result = []
+    for value in values:
+        if not is_power_of_two(abs(value.scale.item()) / grid):
+            value = scaled_to(ctx.b, value, grid, node.name)
+        result.append(value)
+    ratios = [v.scale.item() / grid for v in result]
+    return result, [int(abs(r)).bit_length() - 1 for r in ratios], [1 if r > 0 else -1 for r in ratios]
+
+
+def add(ctx: Building, node: Named, inputs: list[Value], signs: list[int], name: str | None = None) -> Value:
+    """signs[0] * x_0 + signs[1] * x_1 + ..., shapes broadcast, as tensor ``name`` (default: the layer's)."""
+    values, shifts, own = aligned(ctx, node, inputs)
+    grid = values[0].scale / (own[0] << shifts[0])
+    result = Value.of("", node.name, (), grid)
+    tensor = ctx.add(
+        Add,
+        [v.tensor for v in values],
+        name or node.name,
+        node.name,
+        result.scale,
+        result.offset,
+        shifts=tuple(shifts),
+        signs=tuple(a * b for a, b in zip(own, signs)),
+        zero_points=(0,) * len(values),
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+
+def multiply(ctx: Building, node: Named, inputs: list[Value], own: str | None = None) -> Value:
+    """The product of all inputs, shapes broadcast, as tensor ``own`` (default: the layer's)."""
+    result, rest = ctx.grid(inputs[0], node.name), inputs[1:]
+    for position, value in enumerate(rest):
+        other = ctx.grid(value, node.name)
+        made = Value.of("", node.name, (), result.scale * other.scale)
+        name = (own or node.name) if position == len(rest) - 1 else f"{node.name}.product"
+        tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
+        result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+    return result

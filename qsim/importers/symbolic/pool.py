@@ -1,0 +1,74 @@
+"""Maxima and sums over windows of symbolic values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qsim.importers.symbolic.building import Building, Named
+from qsim.importers.symbolic.value import Value, distinct, fractions
+from qsim.ir.ops import MaxPool2D, Reshape, SumPool2D
+from qsim.numerics import Array
+
+Window = tuple[tuple[int, int], tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]
+"""(pool, strides, padding)."""
+
+
+def _valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> Array:
+    """How many positions of each window lie inside the input, along one axis."""
+    windows = (size + sum(pads) - pool) // stride + 1
+    starts = np.arange(windows) * stride - pads[0]
+    return np.asarray(np.minimum(starts + pool, size) - np.maximum(starts, 0))
+
+
+def max_pool(ctx: Building, node: Named, value: Value, window: Window, name: str | None = None) -> Value:
+    """The maximum over windows, as tensor ``name`` (default: the layer's, if nothing is pending on it). It passes
+    through rising meanings and clamps unchanged."""
+    if not value.channelwise or any(s <= 0 for s in distinct(value.scale)):
+        value = ctx.grid(value, node.name, rising=True)
+    pool, strides, padding = window
+    tensor = ctx.add(
+        MaxPool2D,
+        [value.tensor],
+        name or (f"{node.name}.max" if value.clamped else node.name),
+        node.name,
+        value.scale,
+        value.offset,
+        pool=pool,
+        strides=strides,
+        padding=padding,
+    )
+    return value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
+
+
+def sum_pool(ctx: Building, node: Named, value: Value, window: Window, name: str) -> tuple[Value, Array]:
+    """The sum over each window's valid positions, and their counts (H, W, 1) as Fractions."""
+    if value.clamped or not value.channelwise:
+        value = ctx.grid(value, node.name)
+    pool, strides, padding = window
+    counts = [_valid_counts(n, pool[i], strides[i], padding[i]) for i, n in enumerate(value.shape[:2])]
+    area = fractions(counts[0][:, None, None] * counts[1][None, :, None])
+    plain = Value.of(value.tensor, node.name, value.shape, value.scale)
+    tensor = ctx.add(
+        SumPool2D,
+        [value.tensor],
+        name,
+        node.name,
+        plain.scale,
+        plain.offset,
+        pool=pool,
+        strides=strides,
+        padding=padding,
+    )
+    made = plain.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+    return made.affine(1, value.offset * area), area
+
+
+def flattened(ctx: Building, node: Named, value: Value, shape: tuple[int, ...], name: str) -> Value:
+    """The value in another shape with the channels last in both."""
+    tensor = ctx.add(Reshape, [value.tensor], name, node.name, value.scale, value.offset, shape=shape)
+    return value.but(tensor=tensor, shape=shape)
+
+
+def channelwise(ctx: Building, node: Named, value: Value) -> Value:
+    """The value, on a common grid where its meaning differs by position."""
+    return value if value.channelwise else ctx.grid(value, node.name)

@@ -1,0 +1,111 @@
+"""Symbolic values whose elements move: reshapes, slices, padding, any static rearrangement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from qsim.errors import UnsupportedError
+from qsim.importers.symbolic.building import Building, Label, Named
+from qsim.importers.symbolic.quantize import quantization
+from qsim.importers.symbolic.value import ZERO, Value, distinct
+from qsim.ir.ops import Gather, Op, Pad, Reshape, Slice
+from qsim.numerics import Array, IntArray
+
+
+def move(
+    ctx: Building,
+    node: Named,
+    value: Value,
+    op: type[Op],
+    shape: tuple[int, ...],
+    how: Callable[[Array], Array],
+    **fields: Any,
+) -> Value:
+    """A rearranging op; scale and offset are moved along. A meaning that does not end up per channel is brought to a
+    common grid first."""
+    moved = value.rearranged(value.tensor, shape, how)
+    if not moved.channelwise:
+        value = ctx.grid(value, node.name)
+        moved = value.rearranged(value.tensor, shape, how)
+    pending = value.clamped or value.boundary != "linear"
+    name = f"{node.name}.codes" if pending else node.name
+    tensor = ctx.b.add(
+        op,
+        [value.tensor],
+        name,
+        layer=node.name,
+        quantization=quantization(moved.scale, moved.offset),
+        shape=shape,
+        **fields,
+    )
+    return moved.but(tensor=tensor, layer=node.name)
+
+
+def rearrange(ctx: Building, node: Named, value: Value, how: Callable[[Array], Array]) -> Value:
+    """``how``, which may repeat, drop and move elements, applied to the value."""
+    index = np.asarray(how(np.arange(math.prod(value.shape)).reshape(value.shape)))
+    return move(ctx, node, value, Gather, index.shape, how, index=IntArray(index))
+
+
+def reshape(ctx: Building, node: Named, value: Value, shape: tuple[int, ...]) -> Value:
+    """Row-major reshape; nothing at all where the shape stays."""
+    if shape == value.shape:
+        return value.but(layer=node.name)
+    return move(ctx, node, value, Reshape, shape, lambda a: np.asarray(a.reshape(shape)))
+
+
+def fitting(shape: tuple[int, ...], target: Sequence[int]) -> tuple[int, ...] | None:
+    """``target`` with its one -1, if it has one, filled in for the elements of ``shape``; None where they differ."""
+    size, known, found = math.prod(shape), math.prod(n for n in target if n != -1), [int(n) for n in target]
+    if found.count(-1) == 1 and known and size % known == 0:
+        found[found.index(-1)] = size // known
+    return None if -1 in found or math.prod(found) != size else tuple(found)
+
+
+def zero_is_code_zero(ctx: Building, value: Value, layer: str) -> Value:
+    """The value with real zero as code zero wherever an element may be padded."""
+    inside = (value.floor is None or value.floor <= 0) and (value.ceiling is None or value.ceiling >= 0)
+    if value.channelwise and distinct(value.offset) == [ZERO] and inside:
+        return value
+    return ctx.grid(value, layer)
+
+
+def padded(ctx: Building, node: Named, value: Value, pads: tuple[tuple[int, int], ...]) -> Value:
+    """Zeros around the value, whose code zero is real zero."""
+    shape = tuple(n + before + after for n, (before, after) in zip(value.shape, pads, strict=True))
+    tensor = ctx.add(
+        Pad,
+        [value.tensor],
+        f"{node.name}.codes" if value.clamped else node.name,
+        node.name,
+        value.scale,
+        value.offset,
+        pads=pads,
+        value=0,
+    )
+    return value.but(tensor=tensor, layer=node.name, shape=shape)
+
+
+def sliced(ctx: Building, node: Named, value: Value, box: tuple[slice, ...], name: str | None = None) -> Value:
+    """The part of the value inside the box, whose slices all go upwards."""
+    bounds = [s.indices(n) for s, n in zip(box, value.shape, strict=True)]
+    shape = tuple(len(range(*b)) for b in bounds)
+    if 0 in shape:
+        raise UnsupportedError(f"it leaves nothing of its input of shape {value.shape}")
+    own = Label(name or node.name)
+    strides = tuple(step for _, _, step in bounds)
+    result = move(
+        ctx,
+        own,
+        value,
+        Slice,
+        shape,
+        lambda a: np.asarray(a[box]),
+        begin=tuple(first for first, _, _ in bounds),
+        strides=strides,
+    )
+    return result.but(layer=node.name)
