@@ -11,7 +11,7 @@ from pathlib import Path
 from qsim.errors import UsageError
 from qsim.ir import Graph
 
-TARGETS = {"c": "qsim.targets.c.design", "hls": "qsim.targets.hls.emit", "rtl": "qsim.targets.rtl.design"}
+TARGETS = {"c": "qsim.targets.c.design", "hls": "qsim.targets.hls.emit", "rtl": "qsim.targets.rtl.emit"}
 """Target name -> the module whose ``files(graph, options)`` gives every file's text."""
 
 

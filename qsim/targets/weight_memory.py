@@ -10,9 +10,8 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Graph
 from qsim.proof.weights import Linear, encoding
 from qsim.targets.c.design import weight_arrays
-from qsim.targets.rtl.lower.instances import Context, instance
+from qsim.targets.rtl.lower.tables import build, instance
 from qsim.targets.rtl.network import kernels as s
-from qsim.targets.rtl.network.build import build
 from qsim.targets.rtl.network.folding import choose
 
 
@@ -77,10 +76,9 @@ def _rtl(graph: Graph) -> dict[str, tuple[int, str]]:
     found = {}
     try:
         network = build(graph, choose(graph))
-        context = Context(graph, network)
         for kernel in network.kernels:
             if isinstance(kernel, s.Window) and isinstance(kernel.op, Linear):
-                made = instance(kernel, context)
+                made = instance(kernel, graph)
                 memory = dict(made.memories)["WEIGHTS"]
                 arithmetic = dict(made.parameters).get("KIND", "multiply").strip('"').lower()
                 found[kernel.op.output] = memory.width * len(memory.words), arithmetic

@@ -59,9 +59,8 @@ class NativeBench:
         )
 
     def run(
-        self, shapes: Mapping[str, tuple[int, ...]], codes: Mapping[str, Array], *, idle: float = 0.0,
-        backpressure: float = 0.0, seed: int = 1,
-    ) -> NativeRun:  # fmt: skip
+        self, codes: Mapping[str, Array], *, idle: float = 0.0, backpressure: float = 0.0, seed: int = 1
+    ) -> NativeRun:
         """Send ``codes`` (input tensor -> (N, *shape)) and gather everything. idle, backpressure: how often, 0 to 1,
         the source pauses and the sink is not ready. Raises QsimError if the design stops."""
         frames = len(next(iter(codes.values())))
@@ -89,7 +88,7 @@ class NativeBench:
                         raise QsimError(f"port {port.prefix}: TLAST is not on the last beat of every frame alone")
                     outputs[port.prefix] = _sign(rows[:, 1], port.tdata, port.signed).reshape(frames, port.size)
                     last = [max(a, int(b) - first) for a, b in zip(last, times[:, -1])]
-            tensors = read_traces(self.design, Path(folder), shapes, frames)
+            tensors = read_traces(self.design, Path(folder), frames)
         return NativeRun(tensors=tensors, outputs=outputs, completions=tuple(last))
 
 

@@ -9,8 +9,8 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,17 @@ COCOTB_FRAMES = 4
 
 LONG = 300_000
 """Cycles from which on an optimised build pays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaps:
+    """What disturbs a run: idle cycles of the source, backpressure of the sink, a reset in the middle of a frame, all
+    drawn from ``seed``."""
+
+    seed: int
+    idle: bool
+    backpressure: bool
+    reset_mid_frame: bool
 
 
 def run(
@@ -58,40 +69,40 @@ def run(
     itself between runs, or (check_cycles) takes other cycles than predicted.
     """
     made = design(graph, options)
-    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
     arrays = {name: np.asarray(value, dtype=np.int64) for name, value in codes.items()}
     frames = len(next(iter(arrays.values())))
+    gaps = Gaps(seed=seed, idle=idle, backpressure=backpressure, reset_mid_frame=reset_mid_frame)
     found: dict[str, Array] = {}
     with tempfile.TemporaryDirectory(prefix="qsim-rtl-") as scratch:
         some = min(frames, cocotb_frames)
         if some:
-            first = {name: value[:some] for name, value in arrays.items()}
             bench = CocotbBench(made, directory, Path(scratch) / "cocotb")
-            found, completions = bench.run(
-                shapes,
-                first,
-                seed=seed,
-                idle=0.3 if idle else 0.0,
-                backpressure=0.3 if backpressure else 0.0,
-                reset_mid_frame=reset_mid_frame,
-            )
+            found, completions = bench.run({name: value[:some] for name, value in arrays.items()}, gaps)
             if check_cycles:
                 _compare_cycles(made, completions)
             if facts is not None:
                 facts |= _cycles(made, completions)
         if frames > some:
-            long = frames * made.schedule.interval > LONG
-            native = NativeBench(made, directory, Path(scratch) / "native", optimize=long)
-            rough = native.run(
-                shapes, arrays, seed=seed + 1, idle=0.2 if idle else 0.0, backpressure=0.2 if backpressure else 0.0
-            )
-            _compare_outputs(made, rough.tensors, rough.outputs, "the native bench")
+            all_frames = _native(made, directory, Path(scratch) / "native", arrays, gaps, check_cycles)
             if found:
-                _compare_runs({n: v[:some] for n, v in rough.tensors.items()}, found, "cocotb and the native bench")
-            found = rough.tensors
-            if check_cycles:
-                _compare_cycles(made, native.run(shapes, arrays, seed=seed).completions)
+                _compare_runs({n: v[:some] for n, v in all_frames.items()}, found, "cocotb and the native bench")
+            found = all_frames
     return found
+
+
+def _native(
+    made: Design, directory: Path, build: Path, arrays: Mapping[str, Array], gaps: Gaps, check_cycles: bool
+) -> dict[str, Array]:
+    """Every tensor from the C++ bench; its ports must agree with its traces."""
+    frames = len(next(iter(arrays.values())))
+    bench = NativeBench(made, directory, build, optimize=frames * made.schedule.interval > LONG)
+    rough = bench.run(
+        arrays, seed=gaps.seed + 1, idle=0.2 if gaps.idle else 0.0, backpressure=0.2 if gaps.backpressure else 0.0
+    )
+    _compare_outputs(made, rough.tensors, rough.outputs, "the native bench")
+    if check_cycles:
+        _compare_cycles(made, bench.run(arrays, seed=gaps.seed).completions)
+    return rough.tensors
 
 
 def _cycles(made: Design, measured: tuple[int, ...]) -> dict[str, object]:
@@ -170,71 +181,73 @@ class CocotbBench:
                 ) from error
         verilator.keep_objects("cocotb", build)
 
-    def run(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        codes: Mapping[str, Array],
-        *,
-        seed: int,
-        idle: float,
-        backpressure: float,
-        reset_mid_frame: bool,
-    ) -> tuple[dict[str, Array], tuple[int, ...]]:
+    def run(self, codes: Mapping[str, Array], gaps: Gaps) -> tuple[dict[str, Array], tuple[int, ...]]:
         """Every tensor's codes and the free-running completion cycles. Raises QsimError where phases disagree."""
         frames = len(next(iter(codes.values())))
-        ports = self.made.ports
         with tempfile.TemporaryDirectory(prefix="qsim-cocotb-") as name:
             folder = Path(name)
-            settings: dict[str, Any] = {
-                "seed": seed,
-                "frames": frames,
-                "idle": idle,
-                "backpressure": backpressure,
-                "reset_mid_frame": reset_mid_frame,
-                "warm": self.made.warm,
-                "latency": self.made.schedule.latency,
-                "settle": 2 * self.made.schedule.latency + 200,
-                "timeout": 20 * self.made.schedule.latency + 1000,
-                "ports": [{"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports],
-                "codes": {p.prefix: codes[p.tensor].reshape(-1).tolist() for p in ports if p.input},
-                "results": str(folder / "results.json"),
-            }
+            settings = self._settings(codes, gaps) | {"results": str(folder / "results.json")}
             (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-            with simulator_environment(), _quiet(folder / "test.log"):
-                try:
-                    self.runner.test(
-                        test_module="qsim.targets.rtl.cocotb_bench",
-                        hdl_toplevel=self.made.module,
-                        build_dir=str(self.build),
-                        test_dir=str(folder),
-                        results_xml=str(folder / "results.xml"),
-                        plusargs=[f"+qsim_trace={folder}"],
-                        extra_env={"QSIM_COCOTB": str(folder / "settings.json")},
-                        log_file=folder / "test.log",
-                        timescale=("1ns", "1ps"),
-                    )
-                except (SystemExit, Exception) as error:
-                    raise QsimError(f"cosimulation failed: {error} {_tail(folder / 'test.log')}") from error
-            if not (folder / "results.json").exists():
-                raise QsimError(f"cosimulation failed: {_tail(folder / 'test.log')}")
+            self._simulate(folder)
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             # A stream that a phase cut short before its first beat has no section of that phase: count from the ends.
-            free = read_traces(self.made, folder, shapes, frames, 0)
-            rough = read_traces(self.made, folder, shapes, frames, -1)
+            free = read_traces(self.made, folder, frames, 0)
+            rough = read_traces(self.made, folder, frames, -1)
         _compare_runs(free, rough, "the free-running and the interrupted cosimulation")
         for phase in results["phases"]:
-            for port in ports:
-                for beats in () if port.input else map(len, phase["outputs"][port.prefix]):
-                    if beats != port.size:
-                        raise QsimError(
-                            f"the {phase['name']} phase of the cosimulation: port {port.prefix} sends TLAST after "
-                            f"{beats} beats, not {port.size}"
-                        )
-            outputs = {
-                p.prefix: _signed(np.array(phase["outputs"][p.prefix]), p.tdata, p.signed) for p in ports if not p.input
-            }
-            _compare_outputs(self.made, rough, outputs, f"the {phase['name']} phase")
+            self._check_phase(str(phase["name"]), phase["outputs"], rough)
         return rough, tuple(results["completions"])
+
+    def _settings(self, codes: Mapping[str, Array], gaps: Gaps) -> dict[str, object]:
+        """What cocotb_bench.py reads, as JSON."""
+        ports, latency = self.made.ports, self.made.schedule.latency
+        return {
+            "seed": gaps.seed,
+            "frames": len(next(iter(codes.values()))),
+            "idle": 0.3 if gaps.idle else 0.0,
+            "backpressure": 0.3 if gaps.backpressure else 0.0,
+            "reset_mid_frame": gaps.reset_mid_frame,
+            "warm": self.made.warm,
+            "latency": latency,
+            "settle": 2 * latency + 200,
+            "timeout": 20 * latency + 1000,
+            "ports": [{"prefix": p.prefix, "input": p.input, "size": p.size, "tdata": p.tdata} for p in ports],
+            "codes": {p.prefix: codes[p.tensor].reshape(-1).tolist() for p in ports if p.input},
+        }
+
+    def _simulate(self, folder: Path) -> None:
+        with simulator_environment(), _quiet(folder / "test.log"):
+            try:
+                self.runner.test(
+                    test_module="qsim.targets.rtl.cocotb_bench",
+                    hdl_toplevel=self.made.module,
+                    build_dir=str(self.build),
+                    test_dir=str(folder),
+                    results_xml=str(folder / "results.xml"),
+                    plusargs=[f"+qsim_trace={folder}"],
+                    extra_env={"QSIM_COCOTB": str(folder / "settings.json")},
+                    log_file=folder / "test.log",
+                    timescale=("1ns", "1ps"),
+                )
+            except (SystemExit, Exception) as error:
+                raise QsimError(f"cosimulation failed: {error} {_tail(folder / 'test.log')}") from error
+        if not (folder / "results.json").exists():
+            raise QsimError(f"cosimulation failed: {_tail(folder / 'test.log')}")
+
+    def _check_phase(self, name: str, sent: Mapping[str, list[list[int]]], traced: Mapping[str, Array]) -> None:
+        """What left the ports in a phase is whole frames, and what the trace says."""
+        outputs = {}
+        for port in self.made.ports:
+            if port.input:
+                continue
+            for beats in map(len, sent[port.prefix]):
+                if beats != port.size:
+                    raise QsimError(
+                        f"the {name} phase of the cosimulation: port {port.prefix} sends TLAST after {beats} beats, "
+                        f"not {port.size}"
+                    )
+            outputs[port.prefix] = _signed(np.array(sent[port.prefix]), port.tdata, port.signed)
+        _compare_outputs(self.made, traced, outputs, f"the {name} phase")
 
 
 def _signed(raw: Array, width: int, signed: bool) -> Array:

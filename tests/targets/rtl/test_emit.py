@@ -18,7 +18,8 @@ from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
 from qsim.targets.files import emit
-from qsim.targets.rtl.design import design, files
+from qsim.targets.rtl.design import design
+from qsim.targets.rtl.emit import files
 from qsim.targets.rtl.network.folding import DEFAULT_MULTIPLIERS, choose, foldings
 from qsim.targets.rtl.verilator import lint
 

@@ -20,7 +20,8 @@ from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
-from qsim.targets.rtl.design import design, files
+from qsim.targets.rtl.design import design
+from qsim.targets.rtl.emit import files
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.network.folding import choose
 from qsim.targets.rtl.network.products import layer_products
@@ -37,8 +38,7 @@ def measure(folder: Path, graph: Graph, request: Mapping[str, int]) -> list[str]
     emit(graph, "rtl", folder, options)
     made = design(graph, options)
     codes = corner_codes(graph, FRAMES)
-    shapes = {name: t.shape for name, t in graph.tensors.items()}
-    found = NativeBench(made, folder, folder / "build").run(shapes, codes)
+    found = NativeBench(made, folder, folder / "build").run(codes)
     for name, value in Simulator(graph).trace_codes(codes).items():
         np.testing.assert_array_equal(found.tensors[name], value, err_msg=name)
     assert found.completions == made.schedule.completions[:FRAMES]
@@ -73,12 +73,11 @@ def test_flipped_weight_bit_is_seen(inputs: str, tmp_path: Path) -> None:
     expected = Simulator(graph).trace_codes(codes)
     outputs = [entry.tensor for entry in graph.outputs]
     for name in outputs:
-        memory = tmp_path / "mem" / f"{made.names[name]}__weights.mem"
+        memory = tmp_path / "mem" / f"{made.name(name)}__weights.mem"
         words = memory.read_text().split()
         words[0] = f"{int(words[0], 16) ^ 1:0{len(words[0])}x}"
         memory.write_text("\n".join(words) + "\n")
-    shapes = {name: t.shape for name, t in graph.tensors.items()}
-    found = NativeBench(made, tmp_path, tmp_path / "build").run(shapes, codes)
+    found = NativeBench(made, tmp_path, tmp_path / "build").run(codes)
     wrong = [name for name, value in expected.items() if not np.array_equal(found.tensors[name], value)]
     assert wrong == outputs
 
@@ -89,7 +88,7 @@ def test_memories_hold_what_is_said(inputs: str) -> None:
     graph, request = network(inputs, CELLS[: 3 * len(WEIGHTS)], 2)
     made, kinds = files(graph, {"folding": request}), design(graph, {"folding": request})
     for found in layer_products(graph, choose(graph, request)):
-        name = kinds.names[found.tensor]
+        name = kinds.name(found.tensor)
         words = made[f"mem/{name}__weights.mem"].split()
         top = made[f"{kinds.module}.sv"]
         block = top[: top.index(f") {name}__kernel (")].rsplit("qsim_mac #(", 1)[1]

@@ -88,7 +88,7 @@ def _edit(path: Path, old: str, new: str) -> None:
 def test_flipped_weight_bit_names_the_layer(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     op = next(op for op in graph.ops if isinstance(op, o.Conv2D))
-    memory = folder / "mem" / f"{design(graph).names[op.output]}__weights.mem"
+    memory = folder / "mem" / f"{design(graph).name(op.output)}__weights.mem"
     words = memory.read_text().split()
     words[3] = f"{int(words[3], 16) ^ 1:0{len(words[3])}x}"
     memory.write_text("\n".join(words) + "\n")
@@ -105,7 +105,7 @@ def _requantize(graph: Graph) -> o.Requantize:
 def test_shift_off_by_one_names_the_layer(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     op = _requantize(graph)
-    name = design(graph).names[op.output]
+    name = design(graph).name(op.output)
     memory = folder / "mem" / f"{name}__table.mem"
     top = (folder / f"{design(graph).module}.sv").read_text()
     block = top[: top.index(f") {name}__kernel (")].rsplit("qsim_requantize #(", 1)[1]
@@ -122,7 +122,7 @@ def test_half_up_for_half_even_names_the_layer(copy: tuple[Graph, Path]) -> None
     op = _requantize(graph)
     path = folder / f"{design(graph).module}.sv"
     top = path.read_text()
-    cut = top.index(f") {design(graph).names[op.output]}__kernel (")
+    cut = top.index(f") {design(graph).name(op.output)}__kernel (")
     start = top.rindex("qsim_requantize #(", 0, cut)
     path.write_text(top[:start] + top[start:cut].replace('.MODE("RND_CONV")', '.MODE("RND")') + top[cut:])
     report = _report(graph, folder)

@@ -15,12 +15,17 @@ from qsim.ir import Graph
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
 from qsim.targets.rtl.design import design
+from qsim.targets.rtl.lower.tables import build
 from qsim.targets.rtl.native import NativeBench
-from qsim.targets.rtl.network.build import build
 from qsim.targets.rtl.network.folding import choose
-from qsim.targets.rtl.network.schedule import fifo_depths, schedule, schedule_network
+from qsim.targets.rtl.network.kernels import Network
+from qsim.targets.rtl.network.schedule import fifo_depths, schedule_network
 
 FRAMES = 5
+
+
+def _network(graph: Graph, folding: object = None) -> Network:
+    return build(graph, choose(graph, folding))
 
 
 def measure(graph: Graph, folder: Path, options: dict[str, object] | None = None) -> None:
@@ -30,9 +35,8 @@ def measure(graph: Graph, folder: Path, options: dict[str, object] | None = None
     bench = NativeBench(made, folder, folder / "build")
     codes = corner_codes(graph, FRAMES)
     expected = Simulator(graph).trace_codes(codes)
-    shapes = {name: t.shape for name, t in graph.tensors.items()}
-    free = bench.run(shapes, codes)
-    rough = bench.run(shapes, codes, idle=0.3, backpressure=0.4, seed=5)
+    free = bench.run(codes)
+    rough = bench.run(codes, idle=0.3, backpressure=0.4, seed=5)
     for name, value in expected.items():
         np.testing.assert_array_equal(free.tensors[name], value, err_msg=name)
         np.testing.assert_array_equal(rough.tensors[name], value, err_msg=name)
@@ -79,27 +83,19 @@ def test_more_random_networks(seed: int, tmp_path: Path) -> None:
 
 
 def test_interval_is_the_difference_of_completions() -> None:
-    made = schedule(small_cnn(), 1, frames=6)
+    made = schedule_network(_network(small_cnn(), 1), frames=6)
     times = made.completions
     assert made.latency == times[0]
     assert made.interval == times[-1] - times[-2] == times[-2] - times[-3]
     assert made.interval >= max(made.cycles.values())
 
 
-def _residual() -> tuple[Graph, tuple[str, str, int]]:
-    graph = small_cnn()
-    network = build(graph, choose(graph))
-    depths = fifo_depths(network)
-    deep = max(depths, key=lambda key: depths[key])
-    assert depths[deep] > 2, "the test needs a residual branch that waits"
-    return graph, deep
-
-
 def test_shallower_fifo_stops_or_slows_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
     """The depth is needed: two places in front of the join and the design deadlocks, and the schedule says so."""
-    graph, deep = _residual()
-    network = build(graph, choose(graph))
-    depths = dict(fifo_depths(network))
+    network = _network(small_cnn())
+    depths = fifo_depths(network)
+    deep = max(depths, key=lambda link: depths[link])
+    assert depths[deep] > 2, "the test needs a residual branch that waits"
     depths[deep] = 2
     monkeypatch.setattr("qsim.targets.rtl.network.schedule.fifo_depths", lambda _: depths)
     with pytest.raises(UnsupportedError, match="stops after"):
@@ -110,6 +106,6 @@ def test_schedule_takes_little_time() -> None:
     import time
 
     start = time.process_time()
-    made = schedule(small_cnn(), 1, frames=24)
+    made = schedule_network(_network(small_cnn(), 1), frames=24)
     assert made.completions[-1] > 20_000
     assert time.process_time() - start < 5

@@ -1,128 +1,169 @@
-"""Widths and parameter table of a Requantize for qsim_requantize.sv."""
+"""Requantize, divide, thresholds and tables: one code in, one code out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import numpy as np
 
-from qsim.ir import Tensor
+from qsim.errors import UnsupportedError
+from qsim.ir import Graph
 from qsim.ir import ops as o
-from qsim.numerics import IntFormat, Rescale, Scheme, periodic
+from qsim.numerics import periodic
+from qsim.targets.rtl.lower.modes import ROUNDINGS
+from qsim.targets.rtl.lower.parts import (
+    Instance,
+    PointwiseRule,
+    StreamRule,
+    pointwise,
+    pointwise_module,
+    streams,
+)
+from qsim.targets.rtl.lower.requantize import requantize
+from qsim.targets.rtl.network.kernels import Builder, Pointwise, Stream
 from qsim.targets.rtl.text import Memory, flag, number, pack, signed_width, string, wide
 
-_HARDWARE = {
-    Scheme.PLAIN: "PLAIN",
-    Scheme.TFLITE_SINGLE: "PLAIN",  # (x * m + 2**(30 + s)) >> (31 + s) is round half up of x * m * 2**-(31 + s)
-    Scheme.TFLITE_DOUBLE: "SRDHM",
-    Scheme.TFLITE_UPWARD: "SRDHM",
-    Scheme.FLOAT32: "FLOAT32",
-}
+REQUANTIZE_STAGES, DIVIDE_STAGES, LOOKUP_STAGES = 2, 3, 1
+"""Registers of qsim_requantize.sv, qsim_divide.sv, qsim_lookup.sv."""
 
 
-@dataclass
-class _Branch:
-    """One rescale with its parameters as columns of one period, and the widths that it needs."""
-
-    scheme: str
-    mode: str
-    multiplier: list[int]
-    addend: list[int]
-    shift: list[int]
-    p_width: int = 0
-    r_width: int = 0
+def _requantize(b: Builder, op: o.Requantize) -> Stream:
+    return pointwise(b, op, REQUANTIZE_STAGES)
 
 
-def _branch(r: Rescale, shape: tuple[int, ...]) -> _Branch:
-    columns = [[int(v) for v in periodic(a, shape)] for a in (r.multiplier, r.addend, r.shift)]
+def _divide(b: Builder, op: o.Divide) -> Stream:
+    return pointwise(b, op, DIVIDE_STAGES)
+
+
+def _threshold(b: Builder, op: o.Threshold) -> Stream:
+    return pointwise(b, op, max(1, op.thresholds.shape[1].bit_length()))
+
+
+def _lookup(b: Builder, op: o.Lookup) -> Stream:
+    return pointwise(b, op, LOOKUP_STAGES)
+
+
+def _requantize_instance(kernel: Pointwise, op: o.Requantize, graph: Graph) -> Instance:
+    tensor, out = graph[op.inputs[0]], graph[op.output]
+    parameters, table = requantize(op, tensor, out, kernel.inputs[0].format)
+    return Instance(module="qsim_requantize", parameters=tuple(parameters), memories=(("TABLE", table),))
+
+
+def _divide_instance(kernel: Pointwise, op: o.Divide, graph: Graph) -> Instance:
+    """Division by a constant is exact as floor(n * ceil(2**S / d) / 2**S) for 0 <= n <= N where N * e < 2**S with
+    e = ceil(2**S / d) * d - 2**S < d (Granlund and Montgomery): S = bits(N) + bits(d) is always enough. The remainder
+    then decides the rounding. Negative n go by floor(n / d) = ~floor(~n / d)."""
+    x, tensor, out = kernel.inputs[0].format, graph[op.inputs[0]], graph[op.output]
+    low, high = tensor.range
+    columns = [periodic(a, out.shape) for a in (op.numerator, op.addend, op.divisor)]
     period = max(len(c) for c in columns)
-    m, a, s = (c * (period // len(c)) for c in columns)  # periods are products of trailing dimensions
-    if r.scheme is Scheme.TFLITE_SINGLE:
-        s = [v + 31 for v in s]
-    return _Branch(_HARDWARE[r.scheme], r.rounding.value.upper(), m, a, s)
-
-
-def _size(b: _Branch, x_low: int, x_high: int) -> None:
-    """Fill in the widths; right shifts that leave less than a quarter of any value are cut short, which changes no
-    result: in every mode it is decided by the sign alone."""
-    x_width = signed_width(x_low, x_high)
-    if b.scheme == "PLAIN":
-        ends = [x * m + a for x in (x_low, x_high) for m, a in zip(b.multiplier, b.addend)]
-        b.p_width = signed_width(min(0, *ends), max(0, *ends))
-        longest = b.p_width + 2
-        b.shift = [min(v, longest) for v in b.shift]
-        left, right = max(0, -min(b.shift)), max(0, max(b.shift))
-        b.r_width = max(b.p_width + left, right + 3)
-    elif b.scheme == "SRDHM":
-        b.p_width = 32
-        b.shift = [min(v, 34) for v in b.shift]
-        b.r_width = max(33, max(0, max(b.shift)) + 3)
-    else:
-        kept = min(x_width, 25) + 1
-        b.p_width = kept + signed_width(min(b.multiplier), max(b.multiplier))
-        drops = max(0, x_width - 24) + max(0, b.p_width - 24)
-        b.shift = [min(v, drops + 30) for v in b.shift]
-        left = max(0, drops - min(b.shift))
-        b.r_width = max(b.p_width + 1, 27 + left, max(0, max(b.shift)) + 3)
-
-
-def requantize(
-    op: o.Requantize, tensor: Tensor, out: Tensor, stored: IntFormat
-) -> tuple[list[tuple[str, str]], Memory]:
-    """Parameters and table of ``op`` from ``tensor``, whose stream has the format ``stored``, to ``out``."""
-    x_low, x_high = tensor.range[0] - op.input_zero_point, tensor.range[1] - op.input_zero_point
-    branches = [_branch(r, out.shape) for r in (op.rescale, op.negative) if r is not None]
-    period = max(len(b.shift) for b in branches)
-    for b in branches:
-        factor = period // len(b.shift)
-        b.multiplier, b.addend, b.shift = b.multiplier * factor, b.addend * factor, b.shift * factor
-        _size(b, x_low, x_high)
-    every = [v for b in branches for v in b.multiplier]
-    m_width = signed_width(min(every), max(every))
-    every = [v for b in branches for v in b.addend]
-    a_width = signed_width(min(every), max(every))
-    reach = max([64, *(abs(v) for b in branches for v in b.shift)])
-    s_width = signed_width(-reach, reach) + 1
-    x_width = max(signed_width(min(x_low, 0), max(x_high, 0)), stored.width + 1)
-    p_width, r_width = max(x_width, *(b.p_width for b in branches)), max(b.r_width for b in branches)
-    r_width = max(r_width, p_width + 1)
-    v_width = 1 + max(
-        r_width,
-        signed_width(op.zero_point, op.zero_point),
-        signed_width(op.low, op.high),
-        out.format.width + 1,
-    )
-    one = s_width + a_width + m_width
-    words = []
-    for i in range(period):
-        word = 0
-        for position, b in enumerate(branches):
-            entry = pack([b.multiplier[i]], m_width)
-            entry |= pack([b.addend[i]], a_width) << m_width
-            entry |= pack([b.shift[i]], s_width) << (m_width + a_width)
-            word |= entry << (position * one)
-        words.append(word)
-    last = branches[-1]
-    parameters = [
-        ("WIDTH", number(stored.width)),
-        ("SIGNED", flag(stored.signed)),
-        ("NEGATIVE", flag(len(branches) > 1)),
-        ("SCHEME", string(branches[0].scheme)),
-        ("MODE", string(branches[0].mode)),
-        ("N_SCHEME", string(last.scheme)),
-        ("N_MODE", string(last.mode)),
-        ("M_WIDTH", number(m_width)),
-        ("A_WIDTH", number(a_width)),
-        ("S_WIDTH", number(s_width)),
-        ("P_WIDTH", number(p_width)),
-        ("R_WIDTH", number(r_width)),
-        ("X_WIDTH", number(x_width)),
-        ("V_WIDTH", number(v_width)),
-        ("X_ZERO", wide(128, op.input_zero_point, True)),
-        ("Y_ZERO", wide(128, op.zero_point, True)),
-        ("OVERFLOW", string(op.overflow.value.upper())),
-        ("LOW", wide(128, op.low, True)),
-        ("HIGH", wide(128, op.high, True)),
-        ("OUT_WIDTH", number(out.format.width)),
-        ("OUT_SIGNED", flag(out.format.signed)),
-        ("PERIOD", number(period)),
+    numerator, addend, divisor = ([int(v) for v in c] * (period // len(c)) for c in columns)
+    ends = [v * n + a for v in (low, high) for n, a in zip(numerator, addend)]
+    biggest = max(max(ends), -1 - min(ends), 0)
+    shift = biggest.bit_length() + max(divisor).bit_length()
+    reciprocal = [-(-(1 << shift) // d) for d in divisor]
+    widths = {
+        "N_WIDTH": signed_width(min(numerator), max(numerator)),
+        "A_WIDTH": signed_width(min(addend), max(addend)),
+        "D_WIDTH": max(divisor).bit_length() + 1,
+        "M_WIDTH": max(reciprocal).bit_length(),
+    }
+    p_width = max(signed_width(min(ends), max(ends)) + 1, x.width + 2)
+    v_width = max(p_width, out.format.width, signed_width(op.zero_point, op.zero_point)) + 2
+    words = [
+        pack([n], widths["N_WIDTH"])
+        | pack([a], widths["A_WIDTH"]) << widths["N_WIDTH"]
+        | d << (widths["N_WIDTH"] + widths["A_WIDTH"])
+        | m << (widths["N_WIDTH"] + widths["A_WIDTH"] + widths["D_WIDTH"])
+        for n, a, d, m in zip(numerator, addend, divisor, reciprocal)
     ]
-    return parameters, Memory(one * len(branches), words)
+    return Instance(
+        module="qsim_divide",
+        parameters=(
+            ("WIDTH", number(x.width)),
+            ("SIGNED", flag(x.signed)),
+            ("MODE", string(ROUNDINGS[op.rounding])),
+            *((name, number(value)) for name, value in widths.items()),
+            ("P_WIDTH", number(p_width)),
+            ("V_WIDTH", number(v_width)),
+            ("SHIFT", number(shift)),
+            ("Y_ZERO", wide(128, op.zero_point, True)),
+            ("LOW", wide(128, op.low, True)),
+            ("HIGH", wide(128, op.high, True)),
+            ("OUT_WIDTH", number(out.format.width)),
+            ("PERIOD", number(period)),
+        ),
+        memories=(("TABLE", Memory(sum(widths.values()), words)),),
+    )
+
+
+def _threshold_instance(kernel: Pointwise, op: o.Threshold, graph: Graph) -> Instance:
+    """Binary search, one level per stage. Level l of L decides bit L - 1 - l of the count; its memory holds, for each
+    channel and each value p of the bits above, threshold p * 2**(L - l) + 2**(L - 1 - l) - 1. Thresholds beyond the
+    last one, and beyond the input's format, are the first value that the input never reaches."""
+    x, y, out = kernel.inputs[0].format, kernel.output.format, graph[op.output]
+    channels = out.shape[-1]
+    columns = max(op.thresholds.shape[0], op.base.shape[0], op.step.shape[0])
+    if columns not in (1, channels):
+        raise UnsupportedError(
+            f"thresholds for {columns} channels on {channels}",
+            layer=kernel.layer,
+            way_out="give one row or one per channel",
+        )
+    never, width = x.high + 1, x.width + 2
+    count, levels = op.thresholds.shape[1], kernel.stages
+    table = np.full((columns, 1 << levels), never, dtype=object)
+    table[:, :count] = np.broadcast_to(op.thresholds.values, (columns, count))
+    clipped = [[max(min(int(v), never), x.low) for v in row] for row in table]
+    memories = []
+    for level in range(levels):
+        step = 1 << (levels - level)
+        words = [pack([row[p * step + step // 2 - 1]], width) for row in clipped for p in range(1 << level)]
+        memories.append(Memory(width, words))
+    base = [int(v) for v in np.broadcast_to(op.base.values.reshape(-1), (columns,))]
+    step_values = [int(v) for v in np.broadcast_to(op.step.values.reshape(-1), (columns,))]
+    words = [pack([b, d], y.width) for b, d in zip(base, step_values)]
+    return Instance(
+        module="qsim_threshold",
+        parameters=(
+            ("WIDTH", number(x.width)),
+            ("SIGNED", flag(x.signed)),
+            ("OUT_WIDTH", number(y.width)),
+            ("LEVELS", number(levels)),
+            ("PERIOD", number(columns)),
+        ),
+        memories=(("CODES", Memory(2 * y.width, words)),),
+        stacks=(("MEMORIES", tuple(memories)),),
+    )
+
+
+def _lookup_instance(kernel: Pointwise, op: o.Lookup, graph: Graph) -> Instance:
+    x, y = kernel.inputs[0].format, kernel.output.format
+    rows, entries = op.table.shape
+    address = max(1, (entries - 1).bit_length())
+    padded = np.zeros((rows, 1 << address), dtype=np.int64)
+    padded[:, :entries] = op.table.values
+    return Instance(
+        module="qsim_lookup",
+        parameters=(
+            ("WIDTH", number(x.width)),
+            ("SIGNED", flag(x.signed)),
+            ("OUT_WIDTH", number(y.width)),
+            ("ENTRY", number(address)),
+            ("TABLE_LOW", wide(128, op.table_low, True)),
+            ("PERIOD", number(rows)),
+        ),
+        memories=(("TABLE", Memory(y.width, [pack([v], y.width) for v in padded.reshape(-1)])),),
+    )
+
+
+STREAMS: tuple[StreamRule, ...] = (
+    streams(o.Requantize, _requantize),
+    streams(o.Divide, _divide),
+    streams(o.Threshold, _threshold),
+    streams(o.Lookup, _lookup),
+)
+POINTWISE: tuple[PointwiseRule, ...] = (
+    pointwise_module(o.Requantize, _requantize_instance),
+    pointwise_module(o.Divide, _divide_instance),
+    pointwise_module(o.Threshold, _threshold_instance),
+    pointwise_module(o.Lookup, _lookup_instance),
+)

@@ -7,7 +7,7 @@ So each step happens at the maximum over what it waits for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from qsim.targets.rtl.network import kernels as s
 
@@ -70,18 +70,21 @@ class Steps(Process):
         program: Sequence[tuple[tuple[int, ...], bool]],
         limit: int | None = None,
         start: int = LONG_AGO,
-        gate: Callable[[int], int | None] | None = None,
         wait: bool = False,
     ) -> None:
         super().__init__()
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.program = [(tuple(self.inputs[i] for i in takes), gives) for takes, gives in program]
-        self.limit, self.count, self.last, self.gate, self.wait = limit, 0, start, gate, wait
+        self.limit, self.count, self.last, self.wait = limit, 0, start, wait
         for channel in self.inputs:
             channel.reader = self
         for channel in self.outputs:
             channel.writer = self
         self.watch(*self.inputs, *self.outputs)
+
+    def gate(self) -> int | None:
+        """The earliest cycle of the next step; None: not known yet."""
+        return LONG_AGO
 
     def advance(self) -> bool:
         moved = False
@@ -103,11 +106,10 @@ class Steps(Process):
                             if n >= len(channel.read):
                                 return moved
                             time = max(time, channel.read[n] + channel.slack)
-            if self.gate is not None:
-                opened = self.gate(self.count)
-                if opened is None:
-                    return moved
-                time = max(time, opened)
+            opened = self.gate()
+            if opened is None:
+                return moved
+            time = max(time, opened)
             for channel in takes:
                 channel.read.append(time)
             if gives:
@@ -117,6 +119,27 @@ class Steps(Process):
             self.count += 1
             moved = True
         return moved
+
+
+class Source(Steps):
+    """A source that always offers, ``frames`` frames of ``size`` beats. peers: all sources, if the inputs
+    are in lockstep: a frame begins when every input has sent the frame before."""
+
+    def __init__(self, outputs: Sequence[Channel], size: int, frames: int, peers: Sequence[Source]) -> None:
+        self.size, self.peers = size, peers
+        super().__init__([], outputs, [((), True)], limit=frames * size, start=-1)
+
+    def gate(self) -> int | None:
+        """The earliest cycle of the next beat; None: not known yet."""
+        frame = self.count // self.size
+        if self.count % self.size or not frame:
+            return LONG_AGO
+        latest = LONG_AGO
+        for other in self.peers:
+            if other.count < frame * other.size:
+                return None
+            latest = max(latest, other.last if other.count == frame * other.size else LONG_AGO)
+        return latest
 
 
 class Writer(Process):
