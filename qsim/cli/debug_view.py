@@ -12,8 +12,8 @@ from qsim.debug.diff.diff import Diff, FirstDifference, TensorDiff
 from qsim.debug.diff.profiles import ProfileChanges
 from qsim.debug.sanitize import TensorHealth
 from qsim.debug.words.describe import Description
-from qsim.debug.words.describe_ops import short
 from qsim.debug.words.dissect import Step
+from qsim.debug.words.text import short
 from qsim.estimate import LayerEstimate
 from qsim.estimate.operations import ENERGY_SOURCE
 from qsim.targets.c.design import Footprint

@@ -252,7 +252,7 @@ def test_the_exported_worst_case_attains_the_bound(run: Run, graph: qsim.Graph, 
 def test_explain(run: Run, graph: qsim.Graph) -> None:
     code, out, _ = run("explain", MODEL, "branch")
     assert code == 0
-    assert "a shift by 3 bits" in out
+    assert "round(x / 2^3)" in out
     assert "halves to the even one" in out
     assert "Layer 'branch': Requantize, 8x8x8 -> 8x8x8" in out
     assert "Layer 'conv1'" not in out

@@ -14,8 +14,8 @@ import qsim
 from qsim.debug.diff.diff import Diff, FirstDifference, TensorDiff
 from qsim.debug.pages import report
 from qsim.debug.pages.pictures import HEIGHT, WIDTH, difference_maps, histogram
-from qsim.debug.words.describe_ops import number, short
 from qsim.debug.words.dissect import Step
+from qsim.debug.words.text import number, short
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
 from qsim.numerics import Array

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from qsim.debug.words.describe_ops import ROUNDINGS, code_unit, integer_lines, number, real_lines, short, zero_text
-from qsim.debug.words.dissect import Step, dissect
+from qsim.debug.words.dissect import Step, before_rounding, dissect
+from qsim.debug.words.factors import factor_of
+from qsim.debug.words.formulas import integer_lines
+from qsim.debug.words.reals import real_lines
+from qsim.debug.words.text import ROUNDINGS, code_unit, number, short, zero_text
 from qsim.debug.words.wrapper import Variable, owners, read_wrapped, wrapper_variables
 from qsim.debug.words.wrapper_measure import live_source, measure
 from qsim.errors import UsageError
@@ -176,7 +178,7 @@ def _layer(
         parts.append(Part(title="Where the Keras graph differs", lines=tuple(lines)))
     sample, index = _example(ops[-1], trace[output.name], output)
     steps = tuple(s for s in dissect(graph, trace, output.name, sample, index) if s.layer == layer)
-    parts += _conclusion(graph, steps)
+    parts += _conclusion(graph, trace, sample, steps)
     return Description(
         layer=layer, title=title, parts=tuple(parts), variables=_named(added), sample=sample, steps=steps
     )
@@ -255,30 +257,40 @@ def _example(op: o.Op, codes: Array, tensor: Tensor) -> tuple[int, tuple[int, ..
     return sample, tuple(int(i) for i in place[1:])
 
 
-def _conclusion(graph: Graph, steps: Sequence[Step]) -> list[Part]:
-    """The worked element's codes as real numbers: what the rounding cost."""
+def _conclusion(graph: Graph, trace: Mapping[str, Array], sample: int, steps: Sequence[Step]) -> list[Part]:
+    """The worked element's codes as real numbers, and what rounding, clipping and a mean's inverse cost."""
     if not steps:
         return []
     last = steps[-1]
     tensor = graph[last.tensor]
     value = code_unit(tensor, last.index, last.value)
-    text = f"The worked element below ends in code {last.value} of {short(last.tensor)!r}, which means {number(value)}."
-    first = steps[0]
-    if len(steps) > 1 and steps[0].terms and graph[first.tensor].quantization.scale[0]:
-        exact = code_unit(graph[first.tensor], first.index, first.value)
-        step = _scale(tensor, last.index)
-        off = value - exact
-        text += (
-            f" Its sum {first.value} means {number(exact)} exactly: the code is off by {number(off)}, "
-            f"{abs(float(off / step)):.3g} of a step"
-            + (" (at most half a step is rounding; more is clipping)." if abs(off / step) > Fraction(1, 2) else ".")
-        )
-    return [Part(title="What the example shows", lines=(text,))]
+    name = short(last.tensor)
+    lines = [f"The worked element below ends in code {last.value} of {name!r}, which means {number(value)}."]
+    op = graph.producers[last.tensor]
+    if isinstance(op, o.Requantize | o.Divide):
+        x = int(trace[op.inputs[0]][sample][last.index])
+        exact = before_rounding(op, x, last.index, tensor.shape) + op.zero_point
+        off = abs(last.value - exact)
+        if exact <= op.low - 1 or exact >= op.high + 1:
+            cost = "the limit is nearest to it"
+        else:
+            cost = f"rounding moves it by {float(off):.3g} of a step" if off else "nothing is rounded"
+        lines.append(f"Before rounding it is {number(exact)}: {cost}.")
+        lines += _mean_line(graph, op, x, last.index)
+    return [Part(title="What the example shows", lines=tuple(lines))]
 
 
-def _scale(tensor: Tensor, index: tuple[int, ...]) -> Fraction:
-    scale = tensor.quantization.scale
-    return scale[index[-1] if len(scale) > 1 else 0]
+def _mean_line(graph: Graph, op: o.Requantize | o.Divide, x: int, index: tuple[int, ...]) -> list[str]:
+    """What the quantized inverse of a mean costs, where it costs something."""
+    f = factor_of(graph, op)
+    if f.count == 1 or f.inverse * f.count == 1:
+        return []
+    source = graph[op.inputs[0]]
+    total = code_unit(source, index, x) if len(index) == len(source.shape) else code_unit(source, (0,), x)
+    return [
+        f"Its sum {x} means {number(total)}: the exact mean is {number(total / f.count)}, with the layer's inverse it "
+        f"is {number(total * f.inverse)}."
+    ]
 
 
 __all__ = ["Description", "Part", "describe", "summary", "variables_of"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from qsim.debug.words.factors import factor_of, rescale_factor
+from qsim.debug.words.text import number
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import Array, Rescale, Scheme
@@ -75,9 +79,11 @@ def _step(op: o.Op, xs: list[Array], at: Index, value: int, graph: Graph) -> Par
         case o.Dense():
             return (*_dense(op, xs[0], at), None)
         case o.Requantize():
-            return _requantize(op, int(xs[0][at]), at, graph[op.output].shape), [], at
+            shape, x = graph[op.output].shape, int(xs[0][at])
+            return [*_mean(op, x, graph), *_requantize(op, x, at, shape)], [], at
         case o.Divide():
-            return _divide(op, int(xs[0][at]), at, graph[op.output].shape), [], at
+            shape, x = graph[op.output].shape, int(xs[0][at])
+            return [*_mean(op, x, graph), *_divide(op, x, at, shape)], [], at
         case o.Threshold():
             row = op.thresholds.values[at[-1] if op.thresholds.shape[0] > 1 else 0]
             count = int((row <= xs[0][at]).sum())
@@ -86,6 +92,8 @@ def _step(op: o.Op, xs: list[Array], at: Index, value: int, graph: Graph) -> Par
             return [f"table[{int(xs[0][at])} - ({op.table_low})] = {value}"], [], at
         case o.SumPool2D() | o.MaxPool2D():
             return (*_pool(op, xs[0], at, value), None)
+        case o.Reduce():
+            return (*_reduce(op, xs[0], at, graph), None)
         case o.Add():
             return _add(op, xs, at, graph), [], None
         case o.Reshape():
@@ -146,8 +154,20 @@ def _parameter(array: Array, at: Index, shape: Index) -> int:
     return int(np.broadcast_to(array, shape)[at])
 
 
+def before_rounding(op: o.Requantize | o.Divide, x: int, at: Index, shape: Index) -> Fraction:
+    """The exact product that the op rounds, in codes of the output without its zero point. x: the input code."""
+    if isinstance(op, o.Divide):
+        n, a, d = (_parameter(p.values, at, shape) for p in (op.numerator, op.addend, op.divisor))
+        return Fraction(x * n + a, d)
+    x -= op.input_zero_point
+    r = op.negative if op.negative is not None and x < 0 else op.rescale
+    m, a, s = (_parameter(p.values, at, shape) for p in (r.multiplier, r.addend, r.shift))
+    return Fraction(x * m + a) * rescale_factor(r, 1, s)
+
+
 def _requantize(op: o.Requantize, x: int, at: Index, shape: Index) -> list[str]:
     lines = [f"accumulator {x}"]
+    exact = before_rounding(op, x, at, shape)
     if op.input_zero_point:
         x -= op.input_zero_point
         lines.append(f"less zero point {op.input_zero_point} = {x}")
@@ -156,8 +176,6 @@ def _requantize(op: o.Requantize, x: int, at: Index, shape: Index) -> list[str]:
         r = op.negative
         lines.append("negative: the negative branch's scale is used")
     m, a, s = (_parameter(p.values, at, shape) for p in (r.multiplier, r.addend, r.shift))
-    scale = Fraction(2) ** -(s if r.scheme in (Scheme.PLAIN, Scheme.FLOAT32) else s + 31)
-    exact = (x * m + a) * scale
     formula = f"({x} * {m} + {a})" if a else f"{x} * {m}" if m != 1 else f"{x}"
     exponent = -s if r.scheme in (Scheme.PLAIN, Scheme.FLOAT32) else -31 - s
     lines.append(
@@ -172,11 +190,45 @@ def _requantize(op: o.Requantize, x: int, at: Index, shape: Index) -> list[str]:
 
 def _divide(op: o.Divide, x: int, at: Index, shape: Index) -> list[str]:
     n, a, d = (_parameter(p.values, at, shape) for p in (op.numerator, op.addend, op.divisor))
-    exact = Fraction(x * n + a, d)
+    exact = before_rounding(op, x, at, shape)
     return [
         f"({x} * {n} + {a}) / {d} = {_fraction(exact)} before rounding ({op.rounding.value})",
         f"rounded{f', plus zero point {op.zero_point}' if op.zero_point else ''}, clipped to [{op.low}, {op.high}]",
     ]
+
+
+def _mean(op: o.Requantize | o.Divide, x: int, graph: Graph) -> list[str]:
+    """A mean in the order in which it is taken: sum, inverse, product; the rounding follows."""
+    f = factor_of(graph, op)
+    if f.count == 1:
+        return []
+    mean = x * f.inverse
+    by = f"/ {f.count}" if f.inverse * f.count == 1 else f"* {number(f.inverse)} (near 1/{f.count})"
+    scaled = f", times {number(f.scales)} (the scales) = {_fraction(mean * f.scales)}" if f.scales != 1 else ""
+    return [f"the mean: {x} {by} = {_fraction(mean)}{scaled}"]
+
+
+def _reduce(op: o.Reduce, x: Array, at: Index, graph: Graph) -> tuple[list[str], list[Term]]:
+    shape = graph[op.inputs[0]].shape
+    out = iter(at)
+    places: list[list[int]] = []
+    for axis, size in enumerate(shape):
+        if axis in op.axes:
+            places.append(list(range(size)))
+            if op.keepdims:
+                next(out)
+        else:
+            places.append([int(next(out))])
+    terms: list[Term] = []
+    running = 0
+    kinds: dict[str, Callable[[int, int], int]] = {"sum": operator.add, "max": max, "min": min}
+    pick = kinds[op.kind]
+    for place in itertools.product(*places):
+        code = int(x[place])
+        running = pick(running, code) if terms else code
+        terms.append(Term(at=place, x=code, weight=1, running=running))
+    verb = {"sum": "sum", "max": "maximum", "min": "minimum"}[op.kind]
+    return [f"{verb} of {len(terms)} codes = {running}"], terms
 
 
 def _pool(op: o.SumPool2D | o.MaxPool2D, x: Array, at: Index, value: int) -> tuple[list[str], list[Term]]:
