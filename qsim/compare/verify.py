@@ -45,7 +45,7 @@ def verify(
     for target in targets:
         if target not in TARGETS:
             raise UsageError(f"unknown target {target!r}: choose from {', '.join(TARGETS)}")
-    simulator = Simulator(graph)
+    simulator = Simulator(graph, engine="numpy")  # the reference, not another set of compiled kernels
     inputs = simulator.check_codes(x) if codes else simulator.quantize(x)
     samples = next(iter(inputs.values())).shape[0]
     if samples == 0:

@@ -3,27 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from qsim.errors import UsageError
+from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph, Input
 from qsim.numerics import Array, Rounding
-from qsim.reference.kernels import KERNELS
+from qsim.simulate.native.engine import NativeEngine
+from qsim.simulate.numpy_engine import NumpyEngine
+from qsim.simulate.plan import Row
 
 Arrays = Array | Mapping[str, Array]
 """One array where the graph has one input (output), else a mapping from tensor name to array; always (N, *shape)."""
 
-_CHUNK_ELEMENTS = 1 << 20
-"""Batches are cut so that no tensor of a chunk has more elements than this (8 MiB of int64): more leave the caches."""
+EngineName = Literal["auto", "native", "numpy"]
+ENGINES: tuple[EngineName, ...] = ("auto", "native", "numpy")
+
+_QUANTIZED_AT_ONCE = 1 << 22
+"""Elements of real-valued input that are turned into codes at a time."""
 
 
 class Simulator:
-    """Runs ``graph`` bit for bit. Arrays have the batch first; a missing batch dimension is an error, not a guess."""
+    """Runs ``graph`` bit for bit. Arrays have the batch first; a missing batch dimension is an error, not a guess.
 
-    def __init__(self, graph: Graph) -> None:
+    engine: "numpy" runs the reference kernels; "native" C kernels that the host's compiler makes once a machine (kept
+    in the user's cache folder; ToolMissingError without a compiler), operations that they lack by numpy; "auto" is
+    native where a compiler is found. Both give the same codes. threads: of the native engine.
+    """
+
+    def __init__(self, graph: Graph, engine: EngineName = "auto", threads: int = 1) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
+        if threads < 1:
+            raise UsageError(f"threads is a number from 1 on, not {threads}")
         self.graph = graph
+        self._engine, self._threads = engine, threads
+        self._engines: dict[tuple[str, ...], NativeEngine | NumpyEngine] = {}
+        if engine == "native":
+            self._for(self._outputs)
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(out.tensor for out in self.graph.outputs))
+
+    def _for(self, kept: tuple[str, ...]) -> NativeEngine | NumpyEngine:
+        """The engine that keeps these tensors, made at its first use."""
+        if kept not in self._engines:
+            if self._engine != "numpy":
+                try:
+                    self._engines[kept] = NativeEngine(self.graph, kept, self._threads)
+                except ToolMissingError:
+                    if self._engine == "native":
+                        raise
+                    self._engine = "numpy"
+            if self._engine == "numpy":
+                self._engines[kept] = NumpyEngine(self.graph, kept)
+        return self._engines[kept]
+
+    def plan(self) -> tuple[Row, ...]:
+        """Which kernel runs which operations in ``run``, and why numpy where it is numpy."""
+        return tuple(self._for(self._outputs).rows())
 
     def quantize(self, x: Arrays) -> dict[str, Array]:
         """Real-valued inputs to codes, by the quantizer at each graph input (see ``qsim.ir.Input``).
@@ -36,29 +76,40 @@ class Simulator:
 
     def run(self, x: Arrays) -> Any:
         """Real values in, real values out (float64): the output codes' values, with the boundary function (a final
-        softmax that is not part of the hardware) applied."""
-        traced = self._run(self.quantize(x), keep_all=False)
-        results = {}
-        for out in self.graph.outputs:
-            real = self.graph[out.tensor].quantization.real(traced[out.tensor])
-            results[out.tensor] = BOUNDARIES[out.boundary](real)
-        return self._single(results)
+        softmax that is not part of the hardware) applied.
+
+        Memory beyond inputs and outputs does not grow with the batch; ``x`` may be memory-mapped.
+        """
+        arrays = self._inputs(x)
+        batch = arrays[0].shape[0]
+        at_once = max(1, _QUANTIZED_AT_ONCE // max(1, sum(self.graph[i.tensor].size for i in self.graph.inputs)))
+        found = {name: np.empty((batch, *self.graph[name].shape)) for name in self._outputs}
+        for first in range(0, batch, at_once):
+            end = min(batch, first + at_once)
+            codes = {
+                entry.tensor: self._quantize(entry, values[first:end])
+                for entry, values in zip(self.graph.inputs, arrays)
+            }
+            traced = self._run(codes, self._outputs)
+            for out in self.graph.outputs:
+                real = self.graph[out.tensor].quantization.real(traced[out.tensor])
+                found[out.tensor][first:end] = BOUNDARIES[out.boundary](real)
+        return self._single(found)
 
     def run_codes(self, codes: Arrays) -> Any:
         """Integer codes in, integer codes out (int64), without any boundary function.
 
         Raises UsageError for a wrong shape, a dtype that is not an integer, or a code outside the input's range.
         """
-        traced = self._run(self.check_codes(codes), keep_all=False)
-        return self._single({out.tensor: traced[out.tensor] for out in self.graph.outputs})
+        return self._single(self._run(self.check_codes(codes), self._outputs))
 
     def trace(self, x: Arrays) -> dict[str, Array]:
         """Every tensor's codes, by name in graph order, for real-valued inputs."""
-        return self._run(self.quantize(x), keep_all=True)
+        return self._run(self.quantize(x), tuple(self.graph.tensors))
 
     def trace_codes(self, codes: Arrays) -> dict[str, Array]:
         """Every tensor's codes for integer inputs."""
-        return self._run(self.check_codes(codes), keep_all=True)
+        return self._run(self.check_codes(codes), tuple(self.graph.tensors))
 
     def check_codes(self, codes: Arrays) -> dict[str, Array]:
         """Input codes as int64 by tensor name, after the checks that ``run_codes`` names."""
@@ -120,36 +171,12 @@ class Simulator:
         whole = np.clip(codes, -(2.0**63), np.nextafter(2.0**63, 0)).astype(np.int64)
         return np.where(codes >= 2.0**63, entry.high, np.clip(whole, entry.low, entry.high))
 
-    def _run(self, codes: dict[str, Array], *, keep_all: bool) -> dict[str, Array]:
+    def _run(self, codes: dict[str, Array], kept: tuple[str, ...]) -> dict[str, Array]:
         batch = next(iter(codes.values())).shape[0]
         if not batch:
-            names = self.graph.tensors if keep_all else dict.fromkeys(out.tensor for out in self.graph.outputs)
-            return {name: np.zeros((0, *self.graph[name].shape), dtype=np.int64) for name in names}
-        largest = max(t.size for t in self.graph.tensors.values())
-        chunk = max(1, _CHUNK_ELEMENTS // largest)
-        if batch <= chunk:
-            return self._run_chunk(codes, batch, keep_all=keep_all)
-        parts = [
-            self._run_chunk({k: v[i : i + chunk] for k, v in codes.items()}, min(chunk, batch - i), keep_all=keep_all)
-            for i in range(0, batch, chunk)
-        ]
-        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-
-    def _run_chunk(self, codes: dict[str, Array], batch: int, *, keep_all: bool) -> dict[str, Array]:
-        graph = self.graph
-        values = dict(codes)
-        wanted = {out.tensor for out in graph.outputs}
-        last_use = {name: op.output for op in graph.ops for name in op.inputs}
-        for op in graph.ops:
-            inputs = [values[name] for name in op.inputs]
-            tensors = [graph[name] for name in op.inputs]
-            values[op.output] = KERNELS[type(op)](op, inputs, tensors, graph[op.output])
-            if not keep_all:
-                for name in dict.fromkeys(op.inputs):
-                    if last_use[name] == op.output and name not in wanted:
-                        del values[name]
-        names = list(graph.tensors) if keep_all else [out.tensor for out in graph.outputs]
-        return {name: np.broadcast_to(values[name], (batch, *graph[name].shape)) for name in dict.fromkeys(names)}
+            return {name: np.zeros((0, *self.graph[name].shape), dtype=np.int64) for name in kept}
+        found = self._for(kept).run(codes, batch)
+        return {name: array.astype(np.int64, copy=False) for name, array in found.items()}
 
 
 def _round_real(x: Array, mode: Rounding) -> Array:

@@ -15,7 +15,8 @@ from qsim.ir import Output, Quantization
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rounding, parse_format
 from qsim.proof.builder import GraphBuilder
-from qsim.simulate import Simulator, engine
+from qsim.simulate import Simulator, engine, numpy_engine
+from qsim.simulate.native import engine as native_engine
 
 
 def test_wrong_inputs_are_refused() -> None:
@@ -44,12 +45,15 @@ def test_input_quantizer(mode: Rounding) -> None:
     assert Simulator(graph).run(reals)[:, 0, 0].tolist() == [(c - 3) / 4 for c in expected]
 
 
-def test_batches_are_cut_without_changing_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["numpy", "native"])
+def test_batches_are_cut_without_changing_codes(name: engine.EngineName, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = small_cnn()
     codes = corner_codes(graph, 11)
-    whole = Simulator(graph).trace_codes(codes)
-    monkeypatch.setattr(engine, "_CHUNK_ELEMENTS", 700)
-    cut = Simulator(graph).trace_codes(codes)
+    whole = Simulator(graph, engine="numpy").trace_codes(codes)
+    monkeypatch.setattr(numpy_engine, "_CHUNK_ELEMENTS", 700)
+    monkeypatch.setattr(native_engine, "_CHUNK_BYTES", 7000)
+    monkeypatch.setattr(engine, "_QUANTIZED_AT_ONCE", 700)
+    cut = Simulator(graph, engine=name).trace_codes(codes)
     for name in graph.tensors:
         assert np.array_equal(whole[name], cut[name])
 
