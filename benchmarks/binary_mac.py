@@ -102,12 +102,22 @@ def network(case: Case, channels: int, outputs: int) -> Graph:
     x = b.input("x", (SIZE, SIZE, channels), case.inputs, unit)
     if case.signs:
         fields = {"thresholds": IntArray([[1]]), "base": IntArray([-1]), "step": IntArray([2])}
-        x = b.add(Threshold, [x], "sign", layer="sign", quantization=unit, **fields)
+        x = b.add(Threshold(inputs=(x,), output="sign", layer="sign", **fields), quantization=unit)
     weights = IntArray(rng.choice(case.levels, size=(3, 3, channels, outputs)))
     conv = b.add(
-        Conv2D, [x], "conv", layer="conv", quantization=unit, weights=weights, bias=None, strides=(1, 1),
-        dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1,
-    )  # fmt: skip
+        Conv2D(
+            inputs=(x,),
+            output="conv",
+            layer="conv",
+            weights=weights,
+            bias=None,
+            strides=(1, 1),
+            dilation=(1, 1),
+            padding=((1, 1), (1, 1)),
+            groups=1,
+        ),
+        quantization=unit,
+    )
     return b.build([conv])
 
 

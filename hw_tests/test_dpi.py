@@ -39,20 +39,31 @@ def network() -> Graph:
     b = GraphBuilder("dpi_net", "qkeras")
     x = b.input("x", (6, 6, 1), IntFormat(4, True), Q)
     conv = b.add(
-        o.Conv2D, [x], "conv", layer="conv", quantization=Q, weights=IntArray(rng.integers(-8, 8, (3, 3, 1, 3))),
-        bias=IntArray(rng.integers(-9, 10, 3)), strides=(1, 1), dilation=(1, 1), padding=((0, 0), (0, 0)), groups=1,
-    )  # fmt: skip
+        o.Conv2D(
+            inputs=(x,),
+            output="conv",
+            layer="conv",
+            weights=IntArray(rng.integers(-8, 8, (3, 3, 1, 3))),
+            bias=IntArray(rng.integers(-9, 10, 3)),
+            strides=(1, 1),
+            dilation=(1, 1),
+            padding=((0, 0), (0, 0)),
+            groups=1,
+        ),
+        quantization=Q,
+    )
     relu = _requantize(b, conv, "relu", 3, 0, 15)
-    flat = b.add(o.Reshape, [relu], "flat", layer="flat", quantization=Q, shape=(48,))
+    flat = b.add(o.Reshape(inputs=(relu,), output="flat", layer="flat"), quantization=Q, shape=(48,))
     kernel = IntArray(rng.integers(-8, 8, (48, 5)))
-    scores = b.add(o.Dense, [flat], "scores", layer="scores", quantization=Q, weights=kernel, bias=None)
+    scores = b.add(o.Dense(inputs=(flat,), output="scores", layer="scores", weights=kernel, bias=None), quantization=Q)
     return b.build([_requantize(b, scores, "codes", 4, -128, 127)])
 
 
 def _requantize(b: GraphBuilder, x: str, name: str, shift: int, low: int, high: int) -> str:
     rescale = shift_only(shift, Rounding.RND_CONV)
     return b.add(
-        o.Requantize, [x], name, layer=name, quantization=Q, rescale=rescale, overflow=Overflow.SAT, low=low, high=high
+        o.Requantize(inputs=(x,), output=name, layer=name, rescale=rescale, overflow=Overflow.SAT, low=low, high=high),
+        quantization=Q,
     )
 
 

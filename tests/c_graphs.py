@@ -450,7 +450,8 @@ def odd_names() -> Graph:
     ]
     for name in names:
         x = builder.add(
-            o.Add, [x, "int"], name, layer=name, quantization=q, shifts=(0, 0), signs=(1, 1), zero_points=(0, 0)
+            o.Add(inputs=(x, "int"), output=name, layer=name, shifts=(0, 0), signs=(1, 1), zero_points=(0, 0)),
+            quantization=q,
         )
     return builder.build(["Int", x])
 

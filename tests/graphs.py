@@ -26,10 +26,19 @@ class Net:
     def input(self, shape: tuple[int, ...], fmt: IntFormat | None = None, name: str = "x") -> str:
         return self.builder.input(name, shape, fmt or IntFormat(6, True), Q)
 
-    def add(self, op: type[o.Op], *inputs: str, name: str | None = None, **fields: Any) -> str:
+    def add(
+        self,
+        op: type[o.Op],
+        *inputs: str,
+        name: str | None = None,
+        format: IntFormat | None = None,
+        shape: tuple[int, ...] | None = None,
+        **fields: Any,
+    ) -> str:
         self.count += 1
         layer = name or f"{op.__name__.lower()}{self.count}"
-        return self.builder.add(op, inputs, layer, layer=layer, quantization=Q, **fields)
+        made = op(inputs=inputs, output=layer, layer=layer, **fields)
+        return self.builder.add(made, quantization=Q, format=format, shape=shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.builder.tensor(name).shape

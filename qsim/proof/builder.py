@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from qsim.errors import GraphError, UnsupportedError
 from qsim.ir import Graph, Input, Output, Quantization, Tensor
@@ -54,25 +55,21 @@ class GraphBuilder:
 
     def add(
         self,
-        op_class: type[Op],
-        inputs: Sequence[str],
-        name: str,
+        op: Op,
         *,
-        layer: str,
         quantization: Quantization,
         format: IntFormat | None = None,
         shape: Sequence[int] | None = None,
-        **fields: Any,
     ) -> str:
-        """Add one op and its output tensor; returns the tensor's name (made unique by a numeric suffix).
+        """Add ``op`` and its output tensor; returns the tensor's name: the op's, made unique by a numeric suffix.
 
         format: the stored format; default: the least that holds the proven range. shape: for Reshape and Slice.
         Raises GraphError for shapes that do not fit or a format that the proven range leaves, UnsupportedError where
         an intermediate result can leave 62 bits.
         """
-        tensors = [self._tensors[n] for n in inputs]
-        name = self._unique(name)
-        op = op_class(inputs=tuple(inputs), output=name, layer=layer, **fields)
+        tensors = [self._tensors[n] for n in op.inputs]
+        name = self._unique(op.output)
+        op, layer = dataclasses.replace(op, output=name), op.layer
         out_shape = output_shape(op, [t.shape for t in tensors], tuple(shape) if shape is not None else None)
         provisional = format or self._bounded_format(op)
         draft = Tensor(
@@ -82,7 +79,7 @@ class GraphBuilder:
             quantization=quantization,
             range=(provisional.low, provisional.high),
         )
-        interval = infer(op, [self._intervals[n] for n in inputs], tensors, draft)
+        interval = infer(op, [self._intervals[n] for n in op.inputs], tensors, draft)
         low, high = interval.bounds
         fmt = format or IntFormat.for_range(min(low, getattr(op, "low", low)), max(high, getattr(op, "high", high)))
         if not fmt.holds(low, high):

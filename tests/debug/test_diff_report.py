@@ -208,15 +208,16 @@ def deep(layers: int, shape: tuple[int, ...]):
     name = builder.input("x", shape, IntFormat(8, True), quantization)
     for i in range(layers):
         name = builder.add(
-            o.Requantize,
-            [name],
-            f"layer{i:02}",
-            layer=f"layer{i:02}",
+            o.Requantize(
+                inputs=(name,),
+                output=f"layer{i:02}",
+                layer=f"layer{i:02}",
+                rescale=shift_only(0, Rounding.RND),
+                overflow=Overflow.SAT,
+                low=-128 + i,
+                high=127 - i,
+            ),
             quantization=quantization,
-            rescale=shift_only(0, Rounding.RND),
-            overflow=Overflow.SAT,
-            low=-128 + i,
-            high=127 - i,
         )
     return builder.build([name])
 

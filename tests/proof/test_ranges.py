@@ -76,17 +76,18 @@ def test_padding_borders_have_their_own_bounds() -> None:
     q = Quantization.of(1)
     x = b.input("x", (3, 3, 1), IntFormat(4, False), q)
     y = b.add(
-        o.Conv2D,
-        [x],
-        "y",
-        layer="y",
+        o.Conv2D(
+            inputs=(x,),
+            output="y",
+            layer="y",
+            weights=IntArray(np.ones((3, 3, 1, 1), dtype=int)),
+            bias=None,
+            strides=(1, 1),
+            dilation=(1, 1),
+            padding=((1, 1), (1, 1)),
+            groups=1,
+        ),
         quantization=q,
-        weights=IntArray(np.ones((3, 3, 1, 1), dtype=int)),
-        bias=None,
-        strides=(1, 1),
-        dilation=(1, 1),
-        padding=((1, 1), (1, 1)),
-        groups=1,
     )
     assert b.interval(y).high[..., 0].tolist() == [[60, 90, 60], [90, 135, 90], [60, 90, 60]]
 
@@ -97,7 +98,7 @@ def test_beyond_62_bits_is_refused_with_the_layer() -> None:
     x = b.input("x", (4,), IntFormat(33, True), q)
     huge = IntArray(np.full((4, 1), 1 << 30))
     with pytest.raises(UnsupportedError, match="layer 'fc': the accumulator can reach") as caught:
-        b.add(o.Dense, [x], "fc", layer="fc", quantization=q, weights=huge, bias=None)
+        b.add(o.Dense(inputs=(x,), output="fc", layer="fc", weights=huge, bias=None), quantization=q)
     assert "QActivation" in str(caught.value)
 
 
@@ -107,15 +108,19 @@ def test_a_format_too_small_for_the_proven_range_is_refused() -> None:
     x = b.input("x", (4,), IntFormat(4, True), q)
     ones = IntArray(np.ones((4, 1), dtype=int))
     with pytest.raises(GraphError, match="reaches \\[-32, 28\\], outside int5"):
-        b.add(o.Dense, [x], "fc", layer="fc", quantization=q, weights=ones, bias=None, format=IntFormat(5, True))
+        b.add(
+            o.Dense(inputs=(x,), output="fc", layer="fc", weights=ones, bias=None),
+            quantization=q,
+            format=IntFormat(5, True),
+        )
 
 
 def test_ops_that_no_output_needs_are_dropped() -> None:
     b = GraphBuilder("dead", "qkeras")
     q = Quantization.of(1)
     x = b.input("x", (4,), IntFormat(4, True), q)
-    b.add(o.Reshape, [x], "dead", layer="dead", quantization=q, shape=(2, 2))
-    y = b.add(o.Reshape, [x], "live", layer="live", quantization=q, shape=(4, 1))
+    b.add(o.Reshape(inputs=(x,), output="dead", layer="dead"), quantization=q, shape=(2, 2))
+    y = b.add(o.Reshape(inputs=(x,), output="live", layer="live"), quantization=q, shape=(4, 1))
     assert [op.output for op in b.build([y]).ops] == ["live"]
 
 
@@ -126,15 +131,16 @@ def test_zero_in_place_of_what_does_not_fit_is_in_the_range() -> None:
         unit = Quantization.of(Fraction(1))
         x = b.input("x", (1,), IntFormat(6, True), unit)
         y = b.add(
-            o.Requantize,
-            [x],
-            "y",
-            layer="y",
+            o.Requantize(
+                inputs=(x,),
+                output="y",
+                layer="y",
+                rescale=shift_only(0, Rounding.TRN),
+                overflow=Overflow.SAT_ZERO,
+                low=low,
+                high=high,
+            ),
             quantization=unit,
-            rescale=shift_only(0, Rounding.TRN),
-            overflow=Overflow.SAT_ZERO,
-            low=low,
-            high=high,
         )
         graph = b.build([y])
         codes = qsim.Simulator(graph).run_codes(np.arange(-32, 32)[:, None])

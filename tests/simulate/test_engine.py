@@ -38,7 +38,7 @@ def test_input_quantizer(mode: Rounding) -> None:
     b = GraphBuilder("input", "qkeras")
     q = Quantization.of(Fraction(1, 4), zero_point=3)
     x = b.input("x", (1,), IntFormat(5, True), q, rounding=mode, low=-10, high=12)
-    graph = b.build([b.add(o.Reshape, [x], "y", layer="y", quantization=q, shape=(1, 1))])
+    graph = b.build([b.add(o.Reshape(inputs=(x,), output="y", layer="y"), quantization=q, shape=(1, 1))])
     reals = np.arange(-40, 41)[:, None] / 8
     expected = [min(max(round_fraction(Fraction(float(r)) * 4, mode.value) + 3, -10), 12) for r in reals[:, 0]]
     assert Simulator(graph).quantize(reals)["x"][:, 0].tolist() == expected
@@ -87,7 +87,9 @@ def test_products_are_exact_on_every_blas_path(bits: int) -> None:
     x = b.input("x", (9,), IntFormat(bits, True), q)
     limit = 1 << min(bits, 17)
     w = IntArray(rng.integers(-limit, limit, (9, 3)))
-    graph = b.build([b.add(o.Dense, [x], "y", layer="y", quantization=q, weights=w, bias=IntArray([1, 0, -1]))])
+    graph = b.build(
+        [b.add(o.Dense(inputs=(x,), output="y", layer="y", weights=w, bias=IntArray([1, 0, -1])), quantization=q)]
+    )
     codes = corner_codes(graph, 20)
     traced = Simulator(graph).trace_codes(codes)["y"]
     for i in range(20):
@@ -114,7 +116,7 @@ def test_wide_inputs_are_clipped_as_integers(mode: Rounding, width: int) -> None
     q = Quantization.of(Fraction(1, 1 << (width - 2)))
     fmt = IntFormat(width, True)
     x = b.input("x", (1,), fmt, q, rounding=mode)
-    graph = b.build([b.add(o.Reshape, [x], "y", layer="y", quantization=q, shape=(1, 1))])
+    graph = b.build([b.add(o.Reshape(inputs=(x,), output="y", layer="y"), quantization=q, shape=(1, 1))])
     values = np.array([[1.9999999], [2.0], [-2.0], [3.5], [-7.0], [1e300], [-1e300], [0.3]])
     codes = Simulator(graph).quantize(values)[x]
     for value, code in zip(values[:, 0].tolist(), codes[:, 0].tolist()):

@@ -25,14 +25,32 @@ def graph() -> Graph:
     x = builder.input("picture", (10, 12, 1), IntFormat(8, False), unit)
     kernel = np.stack([UPPER, LOWER], axis=-1)[:, :, None, :]
     sums = builder.add(
-        o.Conv2D, [x], "sums", layer="filters", quantization=Quantization.of(Fraction(1, 1 << 12)),
-        weights=IntArray(kernel), bias=IntArray(np.array(BIAS)), strides=(1, 1), dilation=(1, 1),
-        padding=((0, 0), (0, 0)), groups=1,
-    )  # fmt: skip
+        o.Conv2D(
+            inputs=(x,),
+            output="sums",
+            layer="filters",
+            weights=IntArray(kernel),
+            bias=IntArray(np.array(BIAS)),
+            strides=(1, 1),
+            dilation=(1, 1),
+            padding=((0, 0), (0, 0)),
+            groups=1,
+        ),
+        quantization=Quantization.of(Fraction(1, 1 << 12)),
+    )
     edges = builder.add(
-        o.Requantize, [sums], "edges", layer="filters", quantization=Quantization.of(Fraction(1, 1 << 7)),
-        rescale=shift_only(5, Rounding.RND_CONV), overflow=Overflow.SAT, low=-128, high=127, format=IntFormat(8, True),
-    )  # fmt: skip
+        o.Requantize(
+            inputs=(sums,),
+            output="edges",
+            layer="filters",
+            rescale=shift_only(5, Rounding.RND_CONV),
+            overflow=Overflow.SAT,
+            low=-128,
+            high=127,
+        ),
+        quantization=Quantization.of(Fraction(1, 1 << 7)),
+        format=IntFormat(8, True),
+    )
     return builder.build([edges])
 
 

@@ -18,12 +18,20 @@ def graph() -> Graph:
     unit = Quantization.of(Fraction(1, 128))
     x = builder.input("picture", (4, 4, 2), IntFormat(8, True), unit)
     total = builder.add(
-        o.Reduce, [x], "sums", layer="pool", quantization=unit, kind="sum", axes=(0, 1), keepdims=False
-    )  # fmt: skip
+        o.Reduce(inputs=(x,), output="sums", layer="pool", kind="sum", axes=(0, 1), keepdims=False), quantization=unit
+    )
     means = builder.add(
-        o.Requantize, [total], "means", layer="pool", quantization=unit, rescale=shift_only(4, Rounding.TRN),
-        overflow=Overflow.SAT, low=-128, high=127,
-    )  # fmt: skip
+        o.Requantize(
+            inputs=(total,),
+            output="means",
+            layer="pool",
+            rescale=shift_only(4, Rounding.TRN),
+            overflow=Overflow.SAT,
+            low=-128,
+            high=127,
+        ),
+        quantization=unit,
+    )
     return builder.build([means])
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qsim.importers.symbolic.quantize import apply_channel_rules, apply_rule, on_grid, quantization
+from qsim.importers.symbolic.grid import on_grid, quantization
+from qsim.importers.symbolic.quantize import apply_channel_rules, apply_rule
 from qsim.importers.symbolic.rescale import Rescaling
 from qsim.importers.symbolic.value import Value
 from qsim.ir.ops import Op
@@ -60,18 +61,9 @@ class Building:
             self._grids[key] = on_grid(self.b, value, layer, rising=rising)
         return self._grids[key]
 
-    def add(
-        self,
-        op: type[Op],
-        inputs: list[str],
-        name: str,
-        layer: str,
-        scale: Array,
-        offset: Array,
-        **fields: Any,
-    ) -> str:
+    def add(self, op: Op, scale: Array, offset: Array, shape: tuple[int, ...] | None = None) -> str:
         """Add an op whose output's meaning is at most per channel."""
-        return self.b.add(op, inputs, name, layer=layer, quantization=quantization(scale, offset), **fields)
+        return self.b.add(op, quantization=quantization(scale, offset), shape=shape)
 
     def reads(self, value: Value) -> None:
         """Remember the value's layer where the source's float32 cannot hold all of its values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qsim.importers.symbolic.building import Building, Named
-from qsim.importers.symbolic.quantize import scaled_to
+from qsim.importers.symbolic.grid import scaled_to
 from qsim.importers.symbolic.value import Value, fraction_gcd, is_power_of_two
 from qsim.ir.ops import Add, Mul
 
@@ -27,15 +27,16 @@ def add(ctx: Building, node: Named, inputs: list[Value], signs: list[int], name:
     grid = values[0].scale / (own[0] << shifts[0])
     result = Value.of("", node.name, (), grid)
     tensor = ctx.add(
-        Add,
-        [v.tensor for v in values],
-        name or node.name,
-        node.name,
+        Add(
+            inputs=tuple(v.tensor for v in values),
+            output=name or node.name,
+            layer=node.name,
+            shifts=tuple(shifts),
+            signs=tuple(a * b for a, b in zip(own, signs)),
+            zero_points=(0,) * len(values),
+        ),
         result.scale,
         result.offset,
-        shifts=tuple(shifts),
-        signs=tuple(a * b for a, b in zip(own, signs)),
-        zero_points=(0,) * len(values),
     )
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
 
@@ -47,6 +48,8 @@ def multiply(ctx: Building, node: Named, inputs: list[Value], own: str | None = 
         other = ctx.grid(value, node.name)
         made = Value.of("", node.name, (), result.scale * other.scale)
         name = (own or node.name) if position == len(rest) - 1 else f"{node.name}.product"
-        tensor = ctx.add(Mul, [result.tensor, other.tensor], name, node.name, made.scale, made.offset)
+        tensor = ctx.add(
+            Mul(inputs=(result.tensor, other.tensor), output=name, layer=node.name), made.scale, made.offset
+        )
         result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
     return result

@@ -26,6 +26,14 @@ def leaky(ctx: Building, node: Named, value: Value, slope: float) -> Value:
         for f in factors
     )
     result = Value.of("", node.name, value.shape, grid)
-    fields = {"rescale": positive, "negative": negative, "overflow": Overflow.SAT, "low": min(ends), "high": max(ends)}
-    tensor = ctx.add(Requantize, [value.tensor], node.name, node.name, result.scale, result.offset, **fields)
-    return result.but(tensor=tensor)
+    op = Requantize(
+        inputs=(value.tensor,),
+        output=node.name,
+        layer=node.name,
+        rescale=positive,
+        negative=negative,
+        overflow=Overflow.SAT,
+        low=min(ends),
+        high=max(ends),
+    )
+    return result.but(tensor=ctx.add(op, result.scale, result.offset))

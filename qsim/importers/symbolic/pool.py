@@ -27,15 +27,16 @@ def max_pool(ctx: Building, node: Named, value: Value, window: Window, name: str
         value = ctx.grid(value, node.name, rising=True)
     pool, strides, padding = window
     tensor = ctx.add(
-        MaxPool2D,
-        [value.tensor],
-        name or (f"{node.name}.max" if value.clamped else node.name),
-        node.name,
+        MaxPool2D(
+            inputs=(value.tensor,),
+            output=name or (f"{node.name}.max" if value.clamped else node.name),
+            layer=node.name,
+            pool=pool,
+            strides=strides,
+            padding=padding,
+        ),
         value.scale,
         value.offset,
-        pool=pool,
-        strides=strides,
-        padding=padding,
     )
     return value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
 
@@ -49,15 +50,9 @@ def sum_pool(ctx: Building, node: Named, value: Value, window: Window, name: str
     area = fractions(counts[0][:, None, None] * counts[1][None, :, None])
     plain = Value.of(value.tensor, node.name, value.shape, value.scale)
     tensor = ctx.add(
-        SumPool2D,
-        [value.tensor],
-        name,
-        node.name,
+        SumPool2D(inputs=(value.tensor,), output=name, layer=node.name, pool=pool, strides=strides, padding=padding),
         plain.scale,
         plain.offset,
-        pool=pool,
-        strides=strides,
-        padding=padding,
     )
     made = plain.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
     return made.affine(1, value.offset * area), area
@@ -65,7 +60,9 @@ def sum_pool(ctx: Building, node: Named, value: Value, window: Window, name: str
 
 def flattened(ctx: Building, node: Named, value: Value, shape: tuple[int, ...], name: str) -> Value:
     """The value in another shape with the channels last in both."""
-    tensor = ctx.add(Reshape, [value.tensor], name, node.name, value.scale, value.offset, shape=shape)
+    tensor = ctx.add(
+        Reshape(inputs=(value.tensor,), output=name, layer=node.name), value.scale, value.offset, shape=shape
+    )
     return value.but(tensor=tensor, shape=shape)
 
 

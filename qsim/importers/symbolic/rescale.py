@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -28,9 +27,6 @@ else does."""
 MOST_MULTIPLIER_BITS = 31
 NOTED_LANES = 16
 """Channels that a note names; the others are counted together."""
-
-Made = tuple[type[Requantize] | type[Divide], dict[str, Any]]
-"""Op class and fields."""
 
 Parts = tuple[Array, Array, Array | None]
 """Object arrays of integers: multiplier, addend, right shift (None: no shift)."""
@@ -75,9 +71,9 @@ def int_array(values: Array) -> IntArray:
     return IntArray(np.asarray(collapsed(values), dtype=object).astype(np.int64))
 
 
-def is_shift(op: type[Requantize] | type[Divide], fields: dict[str, Any]) -> bool:
+def is_shift(op: Requantize | Divide) -> bool:
     """Whether a result of ``affine_op`` takes no multiplier: a shift, perhaps with an addend."""
-    return op is Requantize and fields["rescale"].multiplier == scalar(1)
+    return isinstance(op, Requantize) and op.rescale.multiplier == scalar(1)
 
 
 def real_rescale(factor: Array, addend: Array, codes: tuple[int, int], rounding: Rounding) -> RealRescale:
@@ -100,9 +96,10 @@ def affine_op(
     codes: tuple[int, int],
     rounding: Rounding,
     layer: str,
+    name: str,
     rescaling: Rescaling,
-) -> Made | None:
-    """clip(round(code * factor + addend), *codes) of the value's tensor as op class and fields, or None.
+) -> Requantize | Divide | None:
+    """clip(round(code * factor + addend), *codes) of the value's tensor as the op that makes ``name``, or None.
 
     Exact, in order: shifts; the smallest multipliers that agree on the whole proven range; exact multipliers; an exact
     division. None: only a table can do it. With ``rescaling.bits``: see ``_limited``.
@@ -116,10 +113,9 @@ def affine_op(
     real = real_rescale(factor, addend, codes, rounding)
     if plain is not None and _odd_bits(factor) <= 1:
         shifted = bool((addend == 0).all())
-        return Requantize, requantize_fields(plain, low, high, rounding) | ({} if shifted else {"real": real})
+        return requantize(value.tensor, name, layer, plain, codes, rounding, real=None if shifted else real)
     if rescaling.bits is not None:
-        limited = _limited(b, value, factor, addend, bounds, real, layer, rescaling)
-        return Requantize, limited
+        return _limited(b, value, factor, addend, bounds, real, layer, name, rescaling)
     searched = _searched(factor, addend, bounds, codes, rounding)
     searched = None if searched is None or not fits(searched, x_range) else searched
     chosen = searched
@@ -128,13 +124,22 @@ def affine_op(
     if chosen is None:
         chosen = plain
     if chosen is not None:
-        return Requantize, {**requantize_fields(chosen, low, high, rounding), "real": real}
+        return requantize(value.tensor, name, layer, chosen, codes, rounding, real=real)
     division = _division(factor, addend)
     if division is not None and fits((division[0], division[1], None), x_range):
         numerator, added, divisor = (int_array(part) for part in division)
         if divisor.high <= INT64_SAFE:
-            fields = {"numerator": numerator, "addend": added, "divisor": divisor}
-            return Divide, {**fields, "rounding": rounding, "low": low, "high": high}
+            return Divide(
+                inputs=(value.tensor,),
+                output=name,
+                layer=layer,
+                numerator=numerator,
+                addend=added,
+                divisor=divisor,
+                rounding=rounding,
+                low=low,
+                high=high,
+            )
     return None
 
 
@@ -146,8 +151,9 @@ def _limited(
     bounds: tuple[Array, Array],
     real: RealRescale,
     layer: str,
+    name: str,
     rescaling: Rescaling,
-) -> dict[str, Any]:
+) -> Requantize:
     """Multipliers of at most ``rescaling.bits`` bits: per lane the smallest whose codes are exact on the lane's whole
     proven range, where there is one; else the nearest to the real factor. Differing values are counted and noted."""
     bits = rescaling.bits
@@ -165,11 +171,10 @@ def _limited(
             layer=layer,
             way_out="use --rescale exact, or fewer bits",
         )
-    fields = {**requantize_fields(parts, *codes, real.rounding), "real": real}
-    probe = Requantize(inputs=(value.tensor,), output="", layer=layer, **fields)
+    made = requantize(value.tensor, name, layer, parts, codes, real.rounding, real=real)
     low, high = (side.reshape(-1).tolist() for side in lane_bounds(b.interval(value.tensor), real.shape))
     try:
-        counts = differing_values(probe, low, high)
+        counts = differing_values(made, low, high)
     except UnsupportedError as error:
         raise UnsupportedError(error.reason, layer=layer, way_out=error.way_out) from error
     values = sum(y - x + 1 for x, y in zip(low, high))
@@ -179,7 +184,7 @@ def _limited(
             f"Layer {layer!r}: with multipliers of at most {bits} bits {sum(counts)} of {values} accumulator values "
             f"have another code than the exact rescale gives{_by_lane(counts)}."
         )
-    return fields
+    return made
 
 
 def _by_lane(counts: tuple[int, ...]) -> str:
@@ -276,18 +281,42 @@ def fits(parts: Parts, x_range: tuple[int, int]) -> bool:
     return (max(abs(x_range[0]), abs(x_range[1])) * m + a) << left <= INT64_SAFE
 
 
-def requantize_fields(parts: Parts, low: int, high: int, rounding: Rounding) -> dict[str, Any]:
-    """Fields of a Requantize that saturates at [low, high]."""
+def as_rescale(parts: Parts, rounding: Rounding) -> Rescale:
+    """The parts as a PLAIN rescale."""
     multiplier, addend, shift = parts
     assert shift is not None
-    rescale = Rescale(
+    return Rescale(
         multiplier=int_array(multiplier),
         addend=int_array(addend),
         shift=int_array(shift),
         rounding=rounding,
         scheme=Scheme.PLAIN,
     )
-    return {"rescale": rescale, "overflow": Overflow.SAT, "low": low, "high": high}
+
+
+def requantize(
+    source: str,
+    name: str,
+    layer: str,
+    parts: Parts,
+    codes: tuple[int, int],
+    rounding: Rounding,
+    *,
+    negative: Parts | None = None,
+    real: RealRescale | None = None,
+) -> Requantize:
+    """The op that makes ``name`` of tensor ``source``: rescaled by ``parts``, saturating at ``codes`` (low, high)."""
+    return Requantize(
+        inputs=(source,),
+        output=name,
+        layer=layer,
+        rescale=as_rescale(parts, rounding),
+        negative=None if negative is None else as_rescale(negative, rounding),
+        overflow=Overflow.SAT,
+        low=codes[0],
+        high=codes[1],
+        real=real,
+    )
 
 
 __all__ = [
@@ -299,5 +328,5 @@ __all__ = [
     "fits",
     "is_shift",
     "real_rescale",
-    "requantize_fields",
+    "requantize",
 ]

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.symbolic.building import Building, Label, Named
-from qsim.importers.symbolic.quantize import quantization
+from qsim.importers.symbolic.grid import quantization
 from qsim.importers.symbolic.value import ZERO, Value, distinct
-from qsim.ir.ops import Gather, Op, Pad, Reshape, Slice
+from qsim.ir.ops import Gather, Op, Pad, Reshape, Slice, Transpose
 from qsim.numerics import Array, IntArray
 
 
 def move(
-    ctx: Building,
-    node: Named,
-    value: Value,
-    op: type[Op],
-    shape: tuple[int, ...],
-    how: Callable[[Array], Array],
-    **fields: Any,
+    ctx: Building, node: Named, value: Value, op: Op, shape: tuple[int, ...], how: Callable[[Array], Array]
 ) -> Value:
-    """A rearranging op; scale and offset are moved along. A meaning that does not end up per channel is brought to a
-    common grid first."""
+    """A rearranging op, which reads the value and makes the node's tensor; scale and offset are moved along. A meaning
+    that does not end up per channel is brought to a common grid first."""
     moved = value.rearranged(value.tensor, shape, how)
     if not moved.channelwise:
         value = ctx.grid(value, node.name)
@@ -34,13 +28,9 @@ def move(
     pending = value.clamped or value.boundary != "linear"
     name = f"{node.name}.codes" if pending else node.name
     tensor = ctx.b.add(
-        op,
-        [value.tensor],
-        name,
-        layer=node.name,
+        dataclasses.replace(op, inputs=(value.tensor,), output=name),
         quantization=quantization(moved.scale, moved.offset),
         shape=shape,
-        **fields,
     )
     return moved.but(tensor=tensor, layer=node.name)
 
@@ -48,14 +38,23 @@ def move(
 def rearrange(ctx: Building, node: Named, value: Value, how: Callable[[Array], Array]) -> Value:
     """``how``, which may repeat, drop and move elements, applied to the value."""
     index = np.asarray(how(np.arange(math.prod(value.shape)).reshape(value.shape)))
-    return move(ctx, node, value, Gather, index.shape, how, index=IntArray(index))
+    gather = Gather(inputs=(value.tensor,), output=node.name, layer=node.name, index=IntArray(index))
+    return move(ctx, node, value, gather, index.shape, how)
 
 
 def reshape(ctx: Building, node: Named, value: Value, shape: tuple[int, ...]) -> Value:
     """Row-major reshape; nothing at all where the shape stays."""
     if shape == value.shape:
         return value.but(layer=node.name)
-    return move(ctx, node, value, Reshape, shape, lambda a: np.asarray(a.reshape(shape)))
+    made = Reshape(inputs=(value.tensor,), output=node.name, layer=node.name)
+    return move(ctx, node, value, made, shape, lambda a: np.asarray(a.reshape(shape)))
+
+
+def transpose(ctx: Building, node: Named, value: Value, perm: tuple[int, ...]) -> Value:
+    """The value with its axes (without the batch) in the order ``perm``, as the node's output."""
+    shape = tuple(value.shape[p] for p in perm)
+    made = Transpose(inputs=(value.tensor,), output=node.name, layer=node.name, perm=perm)
+    return move(ctx, node, value, made, shape, lambda a: np.asarray(a.transpose(perm)))
 
 
 def fitting(shape: tuple[int, ...], target: Sequence[int]) -> tuple[int, ...] | None:
@@ -78,14 +77,15 @@ def padded(ctx: Building, node: Named, value: Value, pads: tuple[tuple[int, int]
     """Zeros around the value, whose code zero is real zero."""
     shape = tuple(n + before + after for n, (before, after) in zip(value.shape, pads, strict=True))
     tensor = ctx.add(
-        Pad,
-        [value.tensor],
-        f"{node.name}.codes" if value.clamped else node.name,
-        node.name,
+        Pad(
+            inputs=(value.tensor,),
+            output=f"{node.name}.codes" if value.clamped else node.name,
+            layer=node.name,
+            pads=pads,
+            value=0,
+        ),
         value.scale,
         value.offset,
-        pads=pads,
-        value=0,
     )
     return value.but(tensor=tensor, layer=node.name, shape=shape)
 
@@ -98,14 +98,7 @@ def sliced(ctx: Building, node: Named, value: Value, box: tuple[slice, ...], nam
         raise UnsupportedError(f"it leaves nothing of its input of shape {value.shape}")
     own = Label(name or node.name)
     strides = tuple(step for _, _, step in bounds)
-    result = move(
-        ctx,
-        own,
-        value,
-        Slice,
-        shape,
-        lambda a: np.asarray(a[box]),
-        begin=tuple(first for first, _, _ in bounds),
-        strides=strides,
-    )
+    begin = tuple(first for first, _, _ in bounds)
+    part = Slice(inputs=(value.tensor,), output=own.name, layer=own.name, begin=begin, strides=strides)
+    result = move(ctx, own, value, part, shape, lambda a: np.asarray(a[box]))
     return result.but(layer=node.name)

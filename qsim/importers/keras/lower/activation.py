@@ -14,7 +14,7 @@ from qsim.importers.keras.lower.context import Context, Registry, weight
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, multiply
 from qsim.importers.symbolic.elementwise import leaky
-from qsim.importers.symbolic.quantize import on_grid
+from qsim.importers.symbolic.grid import on_grid
 from qsim.importers.symbolic.value import Value, float32
 from qsim.quantizers import QUANTIZERS, Call, parse, quantizer
 from qsim.quantizers.functions import KERAS_FUNCTIONS, QKERAS_FUNCTIONS

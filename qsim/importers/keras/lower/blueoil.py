@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.context import Context
 from qsim.importers.keras.model import LayerNode
+from qsim.importers.symbolic.sums import Make, Sums
 from qsim.importers.symbolic.value import Value, fraction_gcd
-from qsim.ir.ops import Add, Op, Requantize
+from qsim.ir.ops import Add, Requantize
 from qsim.numerics import INT64_SAFE, Array, IntArray, Overflow, Rescale, Rounding, Scheme, scalar
 from qsim.quantizers.base import Weights, fractions_of
 from qsim.quantizers.blueoil_numpy import TrainedTernary
@@ -68,13 +68,12 @@ def split_linear(
     ctx: Context,
     node: LayerNode,
     value: Value,
-    op: type[Op],
+    make: Make,
     codes: Array,
     levels: tuple[int, int],
     scale: Fraction,
     bias: Array | None,
     name: str,
-    fields: Mapping[str, Any],
 ) -> Value:
     """A linear op whose codes are 0 or one of two wide ``levels``: two sums of inputs, one multiplication each, added.
 
@@ -85,10 +84,10 @@ def split_linear(
     for suffix, level in zip(("first", "second"), levels):
         unit = np.asarray(scale * abs(level), dtype=object)
         mask = (codes == level).astype(np.int64)
-        total = ctx.add(
-            op, [value.tensor], f"{name}.{suffix}", node.name, unit, fractions_of(0),
-            weights=IntArray(mask), bias=None, product_shift=0, **fields,
-        )  # fmt: skip
+        sums = Sums(
+            inputs=(value.tensor,), output=f"{name}.{suffix}", layer=node.name, weights=IntArray(mask), bias=None
+        )
+        total = ctx.add(make(sums), unit, fractions_of(0))
         low, high = (end * abs(level) for end in ctx.b.tensor(total).range)
         if max(-low, high) > INT64_SAFE >> 1:
             raise UnsupportedError("its sums times the trained factors leave 62 bits", layer=node.name)
@@ -98,23 +97,26 @@ def split_linear(
         )  # fmt: skip
         parts.append(
             ctx.add(
-                Requantize,
-                [total],
-                f"{name}.{suffix}.scaled",
-                node.name,
+                Requantize(
+                    inputs=(total,),
+                    output=f"{name}.{suffix}.scaled",
+                    layer=node.name,
+                    rescale=rescale,
+                    overflow=Overflow.SAT,
+                    low=low,
+                    high=high,
+                ),
                 np.asarray(scale, dtype=object),
                 fractions_of(0),
-                rescale=rescale,
-                overflow=Overflow.SAT,
-                low=low,
-                high=high,
             )
         )
     offset = fractions_of(0) if bias is None else bias
     result = Value.of(value.tensor, node.name, value.shape, scale, offset)
     signs = tuple(1 if level > 0 else -1 for level in levels)
     tensor = ctx.add(
-        Add, parts, name, node.name, result.scale, result.offset, signs=signs, shifts=(0, 0), zero_points=(0, 0)
+        Add(inputs=tuple(parts), output=name, layer=node.name, signs=signs, shifts=(0, 0), zero_points=(0, 0)),
+        result.scale,
+        result.offset,
     )
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
 

@@ -22,13 +22,10 @@ from qsim.importers.keras.lower.context import (
 from qsim.importers.keras.lower.linear import bias_values, linear, quantize, quantized_kernel
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.pool import channelwise, flattened
+from qsim.importers.symbolic.sums import Pads, Pair, as_conv2d, as_dense, as_transposed
 from qsim.importers.symbolic.value import Value, fractions
-from qsim.ir.ops import Conv2D, ConvTranspose2D, Dense
 from qsim.numerics import Array
 from qsim.quantizers import Weights
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
-Pair = tuple[int, int]
 
 
 def one(value: Any) -> int:
@@ -68,14 +65,10 @@ def _depthwise_conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d(strides, dilation, padding_2d(node, value.shape, kernel_size, strides, dilation), channels),
         quantized_by(ctx, node, "depthwise_kernel", "depthwise_quantizer", shape),
         bias_values(ctx, node, channels * multiplier),
         layout=depthwise_layout,
-        strides=strides,
-        dilation=dilation,
-        padding=padding_2d(node, value.shape, kernel_size, strides, dilation),
-        groups=channels,
     )
     return activate(ctx, node, result, config.get("activation"))
 
@@ -115,15 +108,11 @@ def _conv1d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d((1, stride), (1, dilation), _row_padding(node, value.shape[1], size, stride, dilation), groups),
         quantized_kernel(ctx, node, "kernel", (size, value.shape[2] // groups, filters)),
         bias_values(ctx, node, filters),
         layout=lambda w: np.asarray(w[None]),
         name=f"{node.name}.conv",
-        strides=(1, stride),
-        dilation=(1, dilation),
-        padding=_row_padding(node, value.shape[1], size, stride, dilation),
-        groups=groups,
     )
     return _row(ctx, node, result)
 
@@ -151,30 +140,22 @@ def _separable(
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d(strides, dilation, padding, channels),
         quantized_by(ctx, node, "depthwise_kernel", "depthwise_quantizer", (*spatial, channels, multiplier)),
         None,
         layout=lambda w: depthwise_layout(image(w)),
         name=f"{node.name}.depthwise",
-        strides=strides,
-        dilation=dilation,
-        padding=padding,
-        groups=channels,
     )
     ones = (1,) * len(spatial)
     return linear(
         ctx,
         node,
         depthwise.but(layer=f"{node.name}.depthwise"),
-        Conv2D,
+        as_conv2d((1, 1), (1, 1), ((0, 0), (0, 0)), 1),
         quantized_by(ctx, node, "pointwise_kernel", "pointwise_quantizer", (*ones, channels * multiplier, filters)),
         bias_values(ctx, node, filters),
         layout=image,
         name=name,
-        strides=(1, 1),
-        dilation=(1, 1),
-        padding=((0, 0), (0, 0)),
-        groups=1,
     )
 
 
@@ -235,13 +216,10 @@ def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         ctx,
         node,
         value,
-        ConvTranspose2D,
+        as_transposed(strides, (rows[1], columns[1]), (rows[0], columns[0])),
         quantized_kernel(ctx, node, "kernel", (*size, filters, value.shape[2])),
         bias_values(ctx, node, filters),
         layout=layout,
-        strides=strides,
-        padding=(rows[1], columns[1]),
-        output_size=(rows[0], columns[0]),
     )
     return activate(ctx, node, result, config.get("activation"))
 
@@ -308,13 +286,9 @@ def _conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d(strides, dilation, padding_2d(node, value.shape, size, strides, dilation), 1),
         kernel,
         bias,
-        strides=strides,
-        dilation=dilation,
-        padding=padding_2d(node, value.shape, size, strides, dilation),
-        groups=1,
     )
     return activate(ctx, node, result, config.get("activation"))
 
@@ -332,14 +306,10 @@ def _depthwise_conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Valu
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d(strides, dilation, padding_2d(node, value.shape, size, strides, dilation), channels),
         kernel,
         bias,
         layout=depthwise_layout,
-        strides=strides,
-        dilation=dilation,
-        padding=padding_2d(node, value.shape, size, strides, dilation),
-        groups=channels,
     )
     return activate(ctx, node, result, config.get("activation"))
 
@@ -347,7 +317,7 @@ def _depthwise_conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Valu
 def _dense_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     value, units = inputs[0], int(node.config["units"])
     kernel, bias = _folded(ctx, node, "kernel", "kernel_quantizer", (value.shape[-1], units), units)
-    result = linear(ctx, node, value, Dense, kernel, bias)
+    result = linear(ctx, node, value, as_dense, kernel, bias)
     return activate(ctx, node, result, node.config.get("activation"))
 
 

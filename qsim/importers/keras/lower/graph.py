@@ -22,7 +22,7 @@ from qsim.importers.keras.lower.context import Context, Lowering
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
-from qsim.importers.symbolic.quantize import quantization
+from qsim.importers.symbolic.grid import quantization
 from qsim.importers.symbolic.rescale import Rescaling
 from qsim.importers.symbolic.shape import reshape, sliced
 from qsim.importers.symbolic.value import QUANTIZE_REAL, Value, distinct
@@ -156,9 +156,7 @@ def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     steps = []
     for t in range(value.shape[0]):
         step = dataclasses.replace(inner, name=f"{node.name}.step{t}")
-        part = sliced(
-            ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in"
-        )
+        part = sliced(ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in")
         row = reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
         made = lower_in_layout(lowering, ctx, step, [row])
         assert isinstance(made, Value)
@@ -290,7 +288,9 @@ def _output(ctx: Context, value: Value) -> Output:
     meaning = quantization(value.scale, value.offset)
     if ctx.b.tensor(value.tensor).quantization != meaning:
         tensor = ctx.b.add(
-            Reshape, [value.tensor], value.layer, layer=value.layer, quantization=meaning, shape=value.shape
+            Reshape(inputs=(value.tensor,), output=value.layer, layer=value.layer),
+            quantization=meaning,
+            shape=value.shape,
         )
         value = value.but(tensor=tensor)
     return Output(tensor=value.tensor)

@@ -11,13 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from qsim.importers.keras.lower.context import Context, Lowering
 from qsim.importers.keras.model import LayerNode
-from qsim.importers.symbolic.shape import move
+from qsim.importers.symbolic.shape import transpose
 from qsim.importers.symbolic.value import Value
-from qsim.ir.ops import Transpose
 
 _NORMALIZATIONS = ("BatchNormalization", "QBatchNormalization")
 _ELEMENTWISE = (
@@ -68,6 +65,4 @@ def _mark(result: Value | list[Value]) -> Value | list[Value]:
 def _turn(ctx: Context, value: Value, name: str, order: Callable[[int], tuple[int, ...]]) -> Value:
     perm = order(len(value.shape))
     node = LayerNode(name=name, layer=value.layer, class_name="Permute", config={}, inputs=(), weights={})
-    shape = tuple(value.shape[p] for p in perm)
-    turned = move(ctx, node, value, Transpose, shape, lambda a: np.asarray(a.transpose(perm)), perm=perm)
-    return turned.but(layer=value.layer)
+    return transpose(ctx, node, value, perm).but(layer=value.layer)

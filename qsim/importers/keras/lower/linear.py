@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from qsim.importers.keras.lower.blueoil import split_linear, trained_ternary, tw
 from qsim.importers.keras.lower.context import Context, Registry, channels_last, padding_2d, pair, rank, weight
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.linear import per_output, place_bias
+from qsim.importers.symbolic.sums import Make, Sums, as_conv2d, as_dense
 from qsim.importers.symbolic.value import Value, fractions
-from qsim.ir.ops import Conv2D, Dense, Op
 from qsim.numerics import Array, IntArray
 from qsim.quantizers import Quantizer, Weights
 from qsim.quantizers.blueoil_numpy import TrainedTernary
@@ -64,15 +63,14 @@ def linear(
     ctx: Context,
     node: LayerNode,
     value: Value,
-    op: type[Op],
+    make: Make,
     weights: Weights,
     bias: Array | None,
     *,
     layout: Callable[[Array], Array] = lambda w: w,
     name: str | None = None,
-    **fields: Any,
 ) -> Value:
-    """A dense or convolution op, before the layer's activation.
+    """The dense or convolution op of ``make``, before the layer's activation.
 
     layout: from the framework's weight layout to the op's, for codes and (broadcast) scales alike; the last axis is
     the output channel. name: of the tensor; default the layer's, or ``<layer>.acc`` where an activation follows.
@@ -87,22 +85,19 @@ def linear(
     acc_scale = np.asarray(channel_scale * value.scale.item())
     name = name or (f"{node.name}.acc" if has_activation(node.config.get("activation")) else node.name)
     if not acc_scale.ndim and (levels := two_levels(codes)) is not None:
-        return split_linear(ctx, node, value, op, codes, levels, acc_scale.item(), bias, name, fields)
+        return split_linear(ctx, node, value, make, codes, levels, acc_scale.item(), bias, name)
     bias_codes, shift, offset = place_bias(bias, acc_scale)
     made = Fraction(1, 1 << shift)
     result = Value.of(value.tensor, node.name, value.shape, acc_scale * made, offset)
-    tensor = ctx.add(
-        op,
-        [value.tensor],
-        name,
-        node.name,
-        result.scale,
-        result.offset,
+    sums = Sums(
+        inputs=(value.tensor,),
+        output=name,
+        layer=node.name,
         weights=IntArray(codes),
         bias=None if bias_codes is None else IntArray(bias_codes),
         product_shift=shift,
-        **fields,
     )
+    tensor = ctx.add(make(sums), result.scale, result.offset)
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
 
 
@@ -110,7 +105,7 @@ def _dense(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     value = inputs[0]
     units = int(node.config["units"])
     kernel = quantized_kernel(ctx, node, "kernel", (value.shape[-1], units))
-    result = linear(ctx, node, value, Dense, kernel, bias_values(ctx, node, units))
+    result = linear(ctx, node, value, as_dense, kernel, bias_values(ctx, node, units))
     return activate(ctx, node, result, node.config.get("activation"))
 
 
@@ -136,13 +131,9 @@ def _conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         ctx,
         node,
         value,
-        Conv2D,
+        as_conv2d(strides, dilation, padding_2d(node, value.shape, kernel_size, strides, dilation), groups),
         _masked(node, kernel),
         bias_values(ctx, node, filters),
-        strides=strides,
-        dilation=dilation,
-        padding=padding_2d(node, value.shape, kernel_size, strides, dilation),
-        groups=groups,
     )
     return activate(ctx, node, result, config.get("activation"))
 

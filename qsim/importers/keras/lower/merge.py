@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from qsim.errors import ModelError
 from qsim.importers.keras.lower.context import Context, Lowering, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, aligned, multiply
-from qsim.importers.symbolic.quantize import scaled_to
+from qsim.importers.symbolic.grid import scaled_to
 from qsim.importers.symbolic.value import Value, fraction_gcd
 from qsim.ir.ops import Concat, Extremum
 from qsim.numerics import Array
@@ -44,13 +45,14 @@ def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     first = values[0]
     result = Value.of("", node.name, (), joined([v.scale for v in values]), joined([v.offset for v in values]))
     tensor = ctx.add(
-        Concat,
-        [v.tensor for v in values],
-        f"{node.name}.codes" if first.clamped else node.name,
-        node.name,
+        Concat(
+            inputs=tuple(v.tensor for v in values),
+            output=f"{node.name}.codes" if first.clamped else node.name,
+            layer=node.name,
+            axis=axis,
+        ),
         result.scale,
         result.offset,
-        axis=axis,
     )
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
 
@@ -68,19 +70,20 @@ def _multiply(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return multiply(ctx, node, inputs)
 
 
-def _extremum(kind: str) -> Lowering:
+def _extremum(kind: Literal["max", "min"]) -> Lowering:
     def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         values, shifts, _ = aligned(ctx, node, [ctx.grid(v, node.name, rising=True) for v in inputs])
         result = Value.of("", node.name, (), np.asarray(values[0].scale / (1 << shifts[0])))
         tensor = ctx.add(
-            Extremum,
-            [v.tensor for v in values],
-            node.name,
-            node.name,
+            Extremum(
+                inputs=tuple(v.tensor for v in values),
+                output=node.name,
+                layer=node.name,
+                kind=kind,
+                shifts=tuple(shifts),
+            ),
             result.scale,
             result.offset,
-            kind=kind,
-            shifts=tuple(shifts),
         )
         return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
 

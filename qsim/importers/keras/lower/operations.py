@@ -10,21 +10,20 @@ import dataclasses
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower import merge as lower_merge
 from qsim.importers.keras.lower import pool as lower_pool
-from qsim.importers.keras.lower import shape as lower_shape
 from qsim.importers.keras.lower.activation import activate
 from qsim.importers.keras.lower.context import Context, Lowering, Registry
 from qsim.importers.keras.lower.norm import affine
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import multiply
 from qsim.importers.symbolic.elementwise import leaky
-from qsim.importers.symbolic.shape import fitting, padded, rearrange, reshape, sliced, zero_is_code_zero
+from qsim.importers.symbolic.shape import fitting, padded, rearrange, reshape, sliced, transpose, zero_is_code_zero
 from qsim.importers.symbolic.value import Value, float32, fractions
 from qsim.ir.ops import Reduce
 from qsim.numerics import Array
@@ -171,20 +170,21 @@ def _axes(value: Value, given: Any) -> tuple[int, ...]:
     return tuple(sorted(_axis(value, int(a)) for a in axes))
 
 
-def _reduce(kind: str, mean: bool = False) -> Lowering:
+def _reduce(kind: Literal["sum", "max", "min"], mean: bool = False) -> Lowering:
     def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         value = ctx.grid(inputs[0], node.name, rising=True)
         axes = _axes(value, node.config.get("axis"))
         tensor = ctx.add(
-            Reduce,
-            [value.tensor],
-            f"{node.name}.sum" if mean else node.name,
-            node.name,
+            Reduce(
+                inputs=(value.tensor,),
+                output=f"{node.name}.sum" if mean else node.name,
+                layer=node.name,
+                kind=kind,
+                axes=axes,
+                keepdims=bool(node.config.get("keepdims")),
+            ),
             value.scale,
             value.offset,
-            kind=kind,
-            axes=axes,
-            keepdims=bool(node.config.get("keepdims")),
         )
         result = value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
         return result.affine(Fraction(1, math.prod(value.shape[a] for a in axes))) if mean else result
@@ -207,10 +207,7 @@ def _transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     axes = node.config.get("axes")
     if axes is None or axes[0] != 0:
         raise UnsupportedError(f"its axes are {axes}, {BATCH}", way_out="begin them with 0")
-    permute = dataclasses.replace(node, config={"dims": [a + len(axes) if a < 0 else a for a in axes[1:]]})
-    result = lower_shape.LAYERS["Permute"](ctx, permute, inputs)
-    assert isinstance(result, Value)
-    return result
+    return transpose(ctx, node, inputs[0], tuple((a + len(axes) if a < 0 else a) - 1 for a in axes[1:]))
 
 
 def _expand_dims(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

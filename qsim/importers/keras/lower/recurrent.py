@@ -19,10 +19,11 @@ from qsim.importers.keras.lower.context import Context, Registry, rank, weight
 from qsim.importers.keras.lower.linear import linear, quantize
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, multiply
-from qsim.importers.symbolic.quantize import on_grid, quantization
+from qsim.importers.symbolic.grid import on_grid, quantization
+from qsim.importers.symbolic.sums import as_dense
 from qsim.importers.symbolic.value import Value, fractions
 from qsim.ir import Quantization
-from qsim.ir.ops import Concat, Constant, Dense, Reshape, Slice
+from qsim.ir.ops import Concat, Constant, Reshape, Slice
 from qsim.numerics import Array, IntArray
 from qsim.quantizers import Weights, quantizer
 
@@ -66,7 +67,7 @@ class Cell:
     def inputs(self, value: Value) -> Value:
         """The input's share of every gate at every step: (T, gates * units), on one grid."""
         bias = None if self.bias is None else self.bias[0] if self.reset_after else self.bias
-        shares = linear(self.ctx, self.node, value, Dense, self.kernel, bias, name=f"{self.node.name}.inputs")
+        shares = linear(self.ctx, self.node, value, as_dense, self.kernel, bias, name=f"{self.node.name}.inputs")
         return self.exact(shares, f"{self.node.name}.inputs.grid")
 
     def exact(self, value: Value, name: str) -> Value:
@@ -81,14 +82,9 @@ class Cell:
         box = (slice(row, row + 1), slice(begin[1], begin[1] + self.units))
         moved = value.rearranged(value.tensor, shape, lambda a: np.asarray(a[box]))
         tensor = self.ctx.b.add(
-            Slice,
-            [value.tensor],
-            name,
-            layer=self.node.name,
+            Slice(inputs=(value.tensor,), output=name, layer=self.node.name, begin=begin, strides=(1, 1)),
             quantization=quantization(moved.scale, moved.offset),
             shape=shape,
-            begin=begin,
-            strides=(1, 1),
         )
         return moved.but(tensor=tensor)
 
@@ -100,7 +96,7 @@ class Cell:
             scale = scale[..., columns]
         bias = self.bias[1][columns] if biased and self.bias is not None else None
         share = linear(
-            self.ctx, self.node, state, Dense, Weights(codes, scale), bias, name=self.name(step, f"{what}.state")
+            self.ctx, self.node, state, as_dense, Weights(codes, scale), bias, name=self.name(step, f"{what}.state")
         )
         return self.exact(share, self.name(step, f"{what}.state.grid"))
 
@@ -135,18 +131,21 @@ class Cell:
         return self._shaped(state, f"{self.node.name}.{what}", (self.units,))
 
     def _shaped(self, value: Value, name: str, shape: tuple[int, ...]) -> Value:
-        tensor = self.ctx.add(Reshape, [value.tensor], name, self.node.name, value.scale, value.offset, shape=shape)
+        tensor = self.ctx.add(
+            Reshape(inputs=(value.tensor,), output=name, layer=self.node.name), value.scale, value.offset, shape=shape
+        )
         return value.but(tensor=tensor, layer=self.node.name, shape=shape)
 
     def zeros(self, what: str) -> Value:
         """The initial state: real zero."""
         tensor = self.ctx.b.add(
-            Constant,
-            [],
-            f"{self.node.name}.{what}",
-            layer=self.node.name,
+            Constant(
+                inputs=(),
+                output=f"{self.node.name}.{what}",
+                layer=self.node.name,
+                values=IntArray(np.zeros((1, self.units), dtype=np.int64)),
+            ),
             quantization=Quantization.of(Fraction(1)),
-            values=IntArray(np.zeros((1, self.units), dtype=np.int64)),
         )
         return Value.of(tensor, self.node.name, (1, self.units), 1)
 
@@ -237,7 +236,9 @@ def _gathered(ctx: Context, node: LayerNode, rows: list[Value], name: str) -> Va
     """The last row as (units,), or all of them as (T, units) with return_sequences."""
     if not node.config.get("return_sequences"):
         last = rows[-1]
-        tensor = ctx.add(Reshape, [last.tensor], name, node.name, last.scale, last.offset, shape=last.shape[1:])
+        tensor = ctx.add(
+            Reshape(inputs=(last.tensor,), output=name, layer=node.name), last.scale, last.offset, shape=last.shape[1:]
+        )
         return last.but(tensor=tensor, layer=node.name, shape=last.shape[1:])
     grid = max(rows, key=lambda v: v.scale.item().denominator).scale.item()
     if any(v.scale.item() != grid for v in rows):
@@ -245,7 +246,11 @@ def _gathered(ctx: Context, node: LayerNode, rows: list[Value], name: str) -> Va
             "its state's grid changes from step to step, which return_sequences would mix",
             way_out="give the layer a state_quantizer",
         )
-    tensor = ctx.add(Concat, [v.tensor for v in rows], name, node.name, rows[0].scale, rows[0].offset, axis=0)
+    tensor = ctx.add(
+        Concat(inputs=tuple(v.tensor for v in rows), output=name, layer=node.name, axis=0),
+        rows[0].scale,
+        rows[0].offset,
+    )
     return rows[0].but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
 
 
@@ -292,13 +297,11 @@ def _merged(ctx: Context, node: LayerNode, results: list[Value]) -> Value:
         scale = np.concatenate([np.broadcast_to(v.scale, v.shape[-1:]) for v in results])
         made = Value.of("", node.name, (), scale)
         tensor = ctx.add(
-            Concat,
-            [forward.tensor, backward.tensor],
-            node.name,
-            node.name,
+            Concat(
+                inputs=(forward.tensor, backward.tensor), output=node.name, layer=node.name, axis=len(forward.shape) - 1
+            ),
             made.scale,
             made.offset,
-            axis=len(forward.shape) - 1,
         )
         return made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
     if merge == "sum":

@@ -9,9 +9,9 @@ import numpy as np
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.context import Context, Registry, channels_last, pair, rank
 from qsim.importers.keras.model import LayerNode
-from qsim.importers.symbolic.shape import fitting, move, padded, rearrange, reshape, zero_is_code_zero
+from qsim.importers.symbolic.shape import fitting, move, padded, rearrange, reshape, transpose, zero_is_code_zero
 from qsim.importers.symbolic.value import Value
-from qsim.ir.ops import Slice, Transpose
+from qsim.ir.ops import Slice
 from qsim.numerics import Array
 
 
@@ -64,13 +64,13 @@ def _cropping(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     if any(n < 1 for n in shape):
         raise ModelError(f"layer {node.name!r}: cropping {cropping} leaves nothing of {value.shape}.")
     box = tuple(slice(first, first + n) for first, n in zip(begin, shape))
-    return move(ctx, node, value, Slice, shape, lambda a: np.asarray(a[box]), begin=begin, strides=(1,) * len(shape))
+    strides = (1,) * len(shape)
+    part = Slice(inputs=(value.tensor,), output=node.name, layer=node.name, begin=begin, strides=strides)
+    return move(ctx, node, value, part, shape, lambda a: np.asarray(a[box]))
 
 
 def _permute(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    perm = tuple(int(d) - 1 for d in node.config["dims"])
-    shape = tuple(inputs[0].shape[p] for p in perm)
-    return move(ctx, node, inputs[0], Transpose, shape, lambda a: np.asarray(a.transpose(perm)), perm=perm)
+    return transpose(ctx, node, inputs[0], tuple(int(d) - 1 for d in node.config["dims"]))
 
 
 def _upsampling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

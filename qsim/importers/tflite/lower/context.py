@@ -220,31 +220,51 @@ class Lowering:
         if tensor.index not in self.names:
             values = self.constant(op, position, f"constant {tensor.name!r}")
             self.names[tensor.index] = self.builder.add(
-                o.Constant,
-                [],
-                tensor.name,
-                layer=self.layer(op),
+                o.Constant(
+                    inputs=(),
+                    output=tensor.name,
+                    layer=self.layer(op),
+                    values=IntArray(values.reshape(graph_shape(tensor.shape))),
+                ),
                 quantization=self.quantization(tensor),
-                values=IntArray(values.reshape(graph_shape(tensor.shape))),
             )
         return self.names[tensor.index]
 
-    def step(self, op: Operator, op_class: type[o.Op], inputs: Sequence[str], suffix: str, **fields: Any) -> str:
-        """Add an intermediate tensor ``<layer>.<suffix>`` in its least format."""
-        fields.setdefault("quantization", UNIT)
-        return self.builder.add(op_class, inputs, f"{self.layer(op)}.{suffix}", layer=self.layer(op), **fields)
+    def step(
+        self,
+        op: Operator,
+        op_class: type[o.Op],
+        inputs: Sequence[str],
+        suffix: str,
+        *,
+        quantization: Quantization = UNIT,
+        format: IntFormat | None = None,
+        shape: Sequence[int] | None = None,
+        **fields: Any,
+    ) -> str:
+        """Add an intermediate tensor ``<layer>.<suffix>``, in its least format if none is given."""
+        layer = self.layer(op)
+        made = op_class(inputs=tuple(inputs), output=f"{layer}.{suffix}", layer=layer, **fields)
+        return self.builder.add(made, quantization=quantization, format=format, shape=shape)
 
     def result(
-        self, op: Operator, op_class: type[o.Op], inputs: Sequence[str], position: int = 0, **fields: Any
+        self,
+        op: Operator,
+        op_class: type[o.Op],
+        inputs: Sequence[str],
+        position: int = 0,
+        *,
+        shape: Sequence[int] | None = None,
+        **fields: Any,
     ) -> str:
         """Add the op that makes the operator's output tensor, in the output's own type; the shape must agree."""
         tensor = self.output(op, position)
         expected = graph_shape(tensor.shape)
-        if op_class in (o.Reshape, o.Slice):
-            fields.setdefault("shape", expected)
-        fields.setdefault("format", INTEGER_FORMATS[tensor.type])
         name = self.builder.add(
-            op_class, inputs, tensor.name, layer=tensor.name, quantization=self.quantization(tensor), **fields
+            op_class(inputs=tuple(inputs), output=tensor.name, layer=tensor.name, **fields),
+            quantization=self.quantization(tensor),
+            format=INTEGER_FORMATS[tensor.type],
+            shape=shape or (expected if op_class in (o.Reshape, o.Slice) else None),
         )
         if self.builder.tensor(name).shape != expected:
             raise self.wrong_shape(op, self.builder.tensor(name).shape)

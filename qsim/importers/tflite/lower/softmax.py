@@ -97,8 +97,7 @@ def _softmax16(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor) ->
     real = np.float32 if low.profile.micro else np.float64
 
     greatest = low.step(op, o.Reduce, [source], "max", kind="max", axes=last, keepdims=True)
-    fields = {"shifts": (0, 0), "signs": (1, -1), "zero_points": (0, 0)}
-    difference = low.step(op, o.Add, [source, greatest], "difference", **fields)
+    difference = low.step(op, o.Add, [source, greatest], "difference", shifts=(0, 0), signs=(1, -1), zero_points=(0, 0))
     scaled = _clipped(
         low, op, difference, "scaled", make_rescale(low.profile.elementwise, [factor]), (-32768, 32767), 32767
     )
