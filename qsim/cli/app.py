@@ -129,6 +129,8 @@ def compile_command(
     inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
     simulator = Simulator(graph)
     prepared = simulator.check_codes(inputs) if codes or not input_file else simulator.quantize(inputs)
+    if input_file and not codes:
+        view.clipping(graph, inputs)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
@@ -183,6 +185,8 @@ def run(
     arrays = read_arrays(input_file)
     simulator = Simulator(graph)
     results = simulator.run_codes(arrays) if codes else simulator.run(arrays)
+    if not codes and not sanitize:
+        view.clipping(graph, arrays)
     if target:
         write_arrays(target, results)
     for line in view.results(results, codes=codes, full=target is None):

@@ -18,7 +18,7 @@ from qsim.compare.tools import require_tools
 from qsim.debug.cosim.cosim import cosim
 from qsim.debug.diff.diff import Diff, diff
 from qsim.debug.diff.profiles import compare_profiles
-from qsim.debug.diff.sources import emitted_target, live_keras
+from qsim.debug.diff.sources import dumped_inputs, emitted_target, live_keras
 from qsim.debug.pages.diff_report import write_page
 from qsim.debug.sanitize import export_worst_case, sanitize
 from qsim.debug.vectors import write_vectors
@@ -58,6 +58,8 @@ def prepared_codes(graph: Graph, input_file: str | None, codes: bool, samples: i
         return sample_codes(graph, samples, seed)
     arrays, simulator = read_arrays(input_file), Simulator(graph)
     inputs = simulator.check_codes(arrays) if codes else simulator.quantize(arrays)
+    if not codes:
+        view.clipping(graph, arrays)
     if not len(next(iter(inputs.values()))):
         raise UsageError(f"{input_file} holds no sample")
     return inputs
@@ -120,8 +122,11 @@ def diff_command(
         if waveform:
             result = _waveform(graph, against, ports, clock, reset_n, input_file, codes)
         else:
-            inputs = prepared_codes(graph, input_file, codes, samples, seed)
             other = _other_side(against, model, weights, input_format)
+            if input_file is None and isinstance(other, Path) and emitted_target(other) is None:
+                inputs = dumped_inputs(graph, other, reals=reals)
+            else:
+                inputs = prepared_codes(graph, input_file, codes, samples, seed)
             progress(f"{against}: running {len(next(iter(inputs.values())))} samples")
             result = diff(graph, inputs, other, codes=True, reals=reals)
     debug_view.show_diff(result, terms)
@@ -272,16 +277,17 @@ def vectors(
 @click.command("cosim", short_help="Run foreign RTL beside the simulator.")
 @click.argument("description", metavar="DIR|YAML")
 @click.option("-o", "--out", metavar="DIR", help="For the waveform around a mismatch; default: the YAML's folder.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Samples; default: the YAML's.")
 @click.option("--report", metavar="FILE", help="Write the findings as one offline HTML page.")
 @terms_option
-def cosim_command(description: str, out: str | None, report: str | None, terms: int) -> int:
+def cosim_command(description: str, out: str | None, frames: int | None, report: str | None, terms: int) -> int:
     """Drive the RTL that a cosim.yaml describes and compare every port with the simulator."""
     page = _page(report)
     if not Path(description).exists():
         raise UsageError(f"there is no {description}: give a cosim.yaml or its folder")
     with view.steps() as progress:
         progress("building and running the design in Verilator")
-        result = cosim(description, out)
+        result = cosim(description, out, frames=frames)
     debug_view.show_diff(result.diff, terms)
     for problem in result.problems:
         view.paragraph(f"Problem: {problem}")
@@ -365,7 +371,10 @@ def explain(
 
 def show_health(graph: Graph, arrays: Any, *, codes: bool = False) -> None:
     """The sanitizer's table for samples, as ``run --sanitize`` and ``inspect --input`` show it."""
-    debug_view.show_health(sanitize(graph, arrays, codes=codes))
+    found = sanitize(graph, arrays, codes=codes)
+    if not codes:
+        view.clipping(graph, arrays)
+    debug_view.show_health(found)
 
 
 def write_worst_case(graph: Graph, tensor: str, out: str) -> int:

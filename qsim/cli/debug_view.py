@@ -66,6 +66,8 @@ def show_diff(result: Diff, terms: int) -> None:
         view.paragraph(f"Not observed: {_tensors(len(unobserved))} ({names})")
     if result.first is None:
         view.paragraph(f"{result.agreement[0].upper()}{result.agreement[1:]}.")
+        if result.gaps:
+            view.paragraph(f"{result.gaps}.")
         return
     for line in headline(result, result.first):
         view.paragraph(line)
@@ -83,15 +85,7 @@ def headline(result: Diff, first: FirstDifference) -> list[str]:
         f"Layer {short(first.layer)!r} is the first to differ: {row.differing} of {row.total} codes "
         f"({row.percent:.3g} %) of tensor {short(first.tensor)!r}, by up to {row.largest}."
     ]
-    complete = [e for e in first.explanations if e.complete]
-    if complete:
-        lines.append(f"Cause: {complete[0]}.")
-        lines += [f"Equally well: {e.text} ({e.op} of layer {short(e.layer)!r})." for e in complete[1:]]
-    elif first.explanations:
-        lines.append("No known cause explains every code. Nearest:")
-        lines += [f"{e}." for e in first.explanations]
-    else:
-        lines.append("None of the known causes explains any of them.")
+    lines += [text if text.endswith(":") else f"{text}." for text in result.findings]
     where = ", ".join(map(str, first.index[1:]))
     lines.append(
         f"First at sample {first.index[0]}, element ({where}): the simulator has {first.expected}, "

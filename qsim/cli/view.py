@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qsim.compare.clipping import clipped_inputs
 from qsim.compare.report import Report
 from qsim.debug.pages.report import TARGET_NAMES, Accuracy, Figure, clip
 from qsim.ir import Graph, quantization_text
@@ -48,6 +49,12 @@ def steps() -> Iterator[Callable[[str], None]]:
             status.update(Text(text))
 
         yield announce
+
+
+def clipping(graph: Graph, arrays: Array | Mapping[str, Array]) -> None:
+    """On standard error: which real inputs the model's input quantizer clips, and the likely cause."""
+    for text in clipped_inputs(graph, arrays):
+        paragraph(f"Note: {text}", err=True)
 
 
 def paragraph(text: str, *, err: bool = False) -> None:

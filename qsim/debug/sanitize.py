@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from qsim.compare.report import layer_of
+from qsim.debug.diff.evidence import tie_count, unclipped
 from qsim.errors import UsageError
-from qsim.ir import Graph, Tensor
+from qsim.ir import Graph
 from qsim.ir import ops as o
-from qsim.numerics import Array, IntFormat, Overflow, Rounding, Scheme
+from qsim.numerics import Array, IntFormat, Overflow
 from qsim.proof.ranges import attaining_input, ranges
-from qsim.reference.kernels import KERNELS
 from qsim.simulate import Simulator
 from qsim.simulate.engine import Arrays
-
-_FAR = 1 << 61
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,42 +106,19 @@ def _overflows(graph: Graph, name: str, trace: Mapping[str, Array]) -> dict[str,
     op = graph.producers.get(name)
     if not isinstance(op, o.Requantize | o.Divide):
         return none
-    x, y, tensor = trace[op.inputs[0]], trace[name], graph[name]
-    tensors = [graph[op.inputs[0]]]
-    wide: o.Requantize | o.Divide
-    if isinstance(op, o.Requantize):
-        wide = dataclasses.replace(op, overflow=Overflow.SAT, low=-_FAR, high=_FAR)
-        wraps = op.overflow in (Overflow.WRAP, Overflow.WRAP_SM)
-        zero_in = op.input_zero_point
-    else:
-        wide, wraps, zero_in = dataclasses.replace(op, low=-_FAR, high=_FAR), False, 0
-    unclipped = KERNELS[type(wide)](wide, [x], tensors, tensor)
-    below, above = unclipped < op.low, unclipped > op.high
+    x, y = trace[op.inputs[0]], trace[name]
+    wraps = isinstance(op, o.Requantize) and op.overflow in (Overflow.WRAP, Overflow.WRAP_SM)
+    zero_in = op.input_zero_point if isinstance(op, o.Requantize) else 0
+    wide = unclipped(graph, op, x)
+    below, above = wide < op.low, wide > op.high
     outside = int((below | above).sum())
     return {
         "saturated_low": 0 if wraps else int(below.sum()),
         "saturated_high": 0 if wraps else int(above.sum()),
         "wrapped": outside if wraps else 0,
-        "ties": _ties(wide, x, tensors, tensor),
-        "underflowed": int(((x != zero_in) & (unclipped == op.zero_point) & (y == op.zero_point)).sum()),
+        "ties": tie_count(graph, op, x),
+        "underflowed": int(((x != zero_in) & (wide == op.zero_point) & (y == op.zero_point)).sum()),
     }
-
-
-def _ties(wide: o.Requantize | o.Divide, x: Array, tensors: list[Tensor], tensor: Tensor) -> int | None:
-    """Elements where rounding half up and half down differ; None for schemes that round twice."""
-    ends = []
-    for mode in (Rounding.RND, Rounding.RND_MIN_INF):
-        if isinstance(wide, o.Divide):
-            other: o.Op = dataclasses.replace(wide, rounding=mode)
-        elif wide.rescale.scheme is Scheme.PLAIN:
-            negative = wide.negative and dataclasses.replace(wide.negative, rounding=mode)
-            other = dataclasses.replace(
-                wide, rescale=dataclasses.replace(wide.rescale, rounding=mode), negative=negative
-            )
-        else:
-            return None
-        ends.append(KERNELS[type(other)](other, [x], tensors, tensor))
-    return int((ends[0] != ends[1]).sum())
 
 
 def worst_case(graph: Graph, tensor: str, *, upper: bool = True) -> tuple[tuple[int, ...], Array]:

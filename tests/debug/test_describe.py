@@ -47,7 +47,7 @@ def test_the_numbers_are_the_layers_own() -> None:
         tensor = graph[op.output]
         assert f"within [{tensor.range[0]}, {tensor.range[1]}]" in words
         if isinstance(op, o.Requantize):
-            assert f", {op.low}, {op.high}), where round" in words
+            assert f", {op.low}, {op.high}), where " in words
             assert f"[{number(op.low * tensor.quantization.scale[0])}, " in words
         if isinstance(op, o.Conv2D | o.Dense):
             assert f"from {op.weights.low} to {op.weights.high}" in words

@@ -68,7 +68,8 @@ def test_a_real_fault_behind_wide_sums_is_found() -> None:
     result = diff(graph, codes, float32_run(graph, codes, bias=False), codes=True)
     assert not result.ok
     assert result.first.layer == "fc"
-    assert result.first.explanations[0].name in ("bias missing", "float32 accumulation")
+    # The bias alone, or float32 alone, explains less than half: neither is named.
+    assert not any(e.complete for e in result.first.explanations)
 
 
 @pytest.mark.parametrize("mode", [Rounding.RND, Rounding.TRN])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -55,13 +56,16 @@ class CosimResult:
         return "\n".join(lines)
 
 
-def cosim(path: str | Path, out_dir: str | Path | None = None) -> CosimResult:
+def cosim(path: str | Path, out_dir: str | Path | None = None, *, frames: int | None = None) -> CosimResult:
     """Run the RTL that ``path`` (a cosim.yaml or its folder) describes and compare every port with the simulator.
 
-    out_dir: where a cut waveform is left on a mismatch; default: the YAML's folder. Raises UsageError for a wrong
+    out_dir: where a cut waveform is left on a mismatch; default: the YAML's folder. frames: samples, in place of the
+    YAML's number. Raises UsageError for a wrong
     description, QsimError where the RTL does not build, ToolMissingError without Verilator or cocotb.
     """
     config = read_config(path)
+    if frames is not None:
+        config = dataclasses.replace(config, frames=frames)
     graph = load(
         config.folder / config.model,
         weights=config.folder / config.weights if config.weights else None,

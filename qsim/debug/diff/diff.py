@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from qsim.compare.report import layer_of
+from qsim.debug.causes.alternative import Alternative
 from qsim.debug.causes.float32 import settle
+from qsim.debug.causes.float_kernel import float_kernels
+from qsim.debug.diff.evidence import unseen
 from qsim.debug.diff.observations import Observed, float32_limit, observe
-from qsim.debug.diff.sources import read_source
+from qsim.debug.diff.sources import dumped_inputs, read_source
 from qsim.debug.words.dissect import Step, dissect
 from qsim.debug.words.explain import Explanation, Path, explain
 from qsim.ir import Graph
+from qsim.ir.ops import Op
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.simulate.engine import Arrays
@@ -82,22 +87,41 @@ class Diff:
             "the simulator's codes and the other side's lie within float32's rounding error of their sums"
         )
 
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """What equal codes on these samples do not show, as clauses; empty where something differs."""
+        return unseen(self.graph, self.trace) if self.ok and self.trace else ()
+
+    @property
+    def gaps(self) -> str:
+        """``unseen`` as a sentence without its full stop; empty where every corner was hit."""
+        return f"What these samples could not show: {'; '.join(self.unseen)}" if self.unseen else ""
+
+    @property
+    def findings(self) -> list[str]:
+        """Why the first tensor differs, as sentences: no more than the evidence carries."""
+        explanations = self.first.explanations if self.first is not None else ()
+        complete = [e for e in explanations if e.complete]
+        if complete:
+            lead = complete[0]
+            lines = [f"{'Cause' if lead.fits <= 1 else 'No single cause'}: {lead}"]
+            return lines + [f"Equally well: {e.text} ({e.op} of layer {e.layer!r})" for e in complete[1:]]
+        if explanations and explanations[0].nearly:
+            return [f"Nearly every one: {explanations[0]}"]
+        if explanations:
+            return ["No known cause explains every code; what explains at least half:", *map(str, explanations)]
+        return ["None of the known causes explains even half of them"]
+
     def __str__(self) -> str:
         lines = [f"simulator against {self.against}: {self.samples} samples, {len(self.tensors)} tensors compared"]
         if self.first is None:
-            return "\n".join([*lines, self.agreement])
+            return "\n".join([*lines, self.agreement, *([self.gaps] if self.gaps else [])])
         first = next(t for t in self.tensors if t.tensor == self.first.tensor)
         lines.append(
             f"layer {first.layer!r} is the first to differ: {first.percent:.3g} % of the codes of {first.tensor!r} "
             f"differ by up to {first.largest}"
         )
-        complete = [e for e in self.first.explanations if e.complete]
-        if complete:
-            lines += [f"  {complete[0]}"] + [f"  equally well: {e.text}" for e in complete[1:]]
-        elif self.first.explanations:
-            lines += ["  no known cause explains every one; nearest:"] + [f"  {e}" for e in self.first.explanations]
-        else:
-            lines.append("  none of the known causes explains any of them")
+        lines += [f"  {text}" for text in self.findings]
         where = ", ".join(map(str, self.first.index[1:]))
         lines.append(
             f"first at sample {self.first.index[0]}, element ({where}): simulator {self.first.expected}, "
@@ -109,25 +133,36 @@ class Diff:
         return "\n".join(lines)
 
 
-def diff(graph: Graph, x: Arrays, against: Any, *, codes: bool = False, reals: bool | None = None) -> Diff:
+def diff(graph: Graph, x: Arrays | None, against: Any, *, codes: bool = False, reals: bool | None = None) -> Diff:
     """Compare the simulator with ``against`` on ``x``, walk in graph order, and explain the first difference.
 
-    x: real values, or codes if ``codes``. against: a Keras model in memory; a mapping, ``.npz`` or folder of dumped
-    tensors (any subset of tensors, floats or codes, channels last or first); another Graph; a target name ("c",
-    "hls", "rtl") or a folder that ``emit`` wrote; ``("tflm" | "litert", path)`` of a ``.tflite``. reals: whether
-    dumped numbers are real values; default: decided from their type and size.
+    x: real values, or codes if ``codes``; None: what a dump itself holds of the graph's inputs.
+    against: a Keras model in memory; a mapping, ``.npz`` or folder of dumped tensors (any subset of tensors, floats or
+    codes, channels last or first); another Graph; a target name ("c", "hls", "rtl") or a folder that ``emit`` wrote;
+    ``("tflm" | "litert", path)`` of a ``.tflite``. reals: whether dumped numbers are real values; default: decided
+    from their type and size.
 
     Raises UsageError where ``against`` cannot be read or names nothing of the graph.
     """
     simulator = Simulator(graph)
-    inputs = simulator.check_codes(x) if codes else simulator.quantize(x)
+    if x is None:
+        inputs = dumped_inputs(graph, against, reals=reals)
+    else:
+        inputs = simulator.check_codes(x) if codes else simulator.quantize(x)
     name, dump = read_source(graph, inputs, against)
     samples = next(iter(inputs.values())).shape[0]
-    return compare_observed(graph, inputs, observe(graph, dump, samples, reals=reals), name)
+    extra = float_kernels(graph, against) if hasattr(against, "layers") and not isinstance(against, Graph) else ()
+    return compare_observed(graph, inputs, observe(graph, dump, samples, reals=reals), name, extra)
 
 
-def compare_observed(graph: Graph, inputs: Mapping[str, Array], observed: Mapping[str, Observed], against: str) -> Diff:
-    """The comparison behind ``diff``, for codes that are already read."""
+def compare_observed(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    observed: Mapping[str, Observed],
+    against: str,
+    extra: Sequence[tuple[Op, Alternative]] = (),
+) -> Diff:
+    """The comparison behind ``diff``, for codes that are already read. extra: causes that only this source has."""
     trace, excused = settle(graph, Simulator(graph).check_codes(inputs), observed)
     samples = next(iter(inputs.values())).shape[0]
     rows = []
@@ -151,7 +186,7 @@ def compare_observed(graph: Graph, inputs: Mapping[str, Array], observed: Mappin
             expected=int(trace[first][index]),
             actual=int(observed[first].codes[index]),
             steps=dissect(graph, trace, first, index[0], index[1:]),
-            explanations=explain(path, observed[first].codes),
+            explanations=explain(path, observed[first].codes, extra=extra),
         )
     return Diff(
         graph=graph,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qsim.compare.verify import run_target
-from qsim.debug.diff.observations import read_dump
+from qsim.debug.diff.observations import match_names, read_array, read_dump
 from qsim.debug.words.wrapper import wrapper_variables
 from qsim.errors import ToolMissingError, UsageError
 from qsim.importers.keras.read.live import live_tfmot
@@ -43,6 +43,33 @@ def read_source(graph: Graph, inputs: Mapping[str, Array], against: Any) -> tupl
     if hasattr(against, "layers") and callable(against):
         return "the Keras model", _keras(graph, inputs, against)
     raise UsageError(f"cannot compare with {type(against).__name__}")
+
+
+def dumped_inputs(graph: Graph, against: Any, *, reals: bool | None = None) -> dict[str, Array]:
+    """The graph's input codes as a dump (a mapping, .npz or folder of .npy) holds them.
+
+    Raises UsageError where ``against`` is no dump or lacks an input: comparing it on other data would show nothing.
+    """
+    if isinstance(against, Mapping):
+        name, dump = "the dump", {str(key): np.asarray(a) for key, a in against.items()}
+    elif isinstance(against, str | Path) and against not in TARGETS and emitted_target(Path(against)) is None:
+        name, dump = f"the dump {Path(against).name!r}", read_dump(against)
+    else:
+        raise UsageError("only a dump brings its own input: give the samples")
+    names = {tensor: key for key, tensor in match_names(graph, list(dump)).items()}
+    wanted = [entry.tensor for entry in graph.inputs]
+    missing = [tensor for tensor in wanted if tensor not in names]
+    if missing:
+        raise UsageError(
+            f"{name} does not hold input {missing[0]!r}, so what it was run on is unknown: give it with --input x.npy "
+            f"(x in Python), or dump {missing[0]!r} too"
+        )
+    found = {}
+    for tensor in wanted:
+        array = dump[names[tensor]]
+        samples = len(array) if array.ndim > len(graph[tensor].shape) else 1
+        found[tensor] = read_array(graph[tensor], array, samples, reals=reals).codes
+    return Simulator(graph).check_codes(found)
 
 
 def emitted_target(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from qsim.debug.diff.diff import Diff, FirstDifference, TensorDiff
 from qsim.debug.pages import report
 from qsim.debug.pages.pictures import HEIGHT, WIDTH, difference_maps, histogram
 from qsim.debug.words.dissect import Step
+from qsim.debug.words.explain import Explanation
 from qsim.debug.words.text import number, short
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
@@ -54,7 +55,7 @@ def page(result: Diff, problems: Sequence[str] = ()) -> str:
             samples=f"{result.samples:,}",
             ok=result.ok and not problems,
             verdict=_verdict(result),
-            agreement=f"{result.agreement[0].upper()}{result.agreement[1:]}." if result.ok else "",
+            agreement=_agreement(result),
             problems=problems,
             finding=_finding(result, first, rows) if first else None,
             network=_network(graph, rows, first),
@@ -70,6 +71,12 @@ def page(result: Diff, problems: Sequence[str] = ()) -> str:
     )
 
 
+def _agreement(result: Diff) -> str:
+    if not result.ok:
+        return ""
+    return f"{result.agreement[0].upper()}{result.agreement[1:]}." + (f" {result.gaps}." if result.gaps else "")
+
+
 def _verdict(result: Diff) -> str:
     differing = sum(row.differing for row in result.tensors)
     total = sum(row.total for row in result.tensors)
@@ -82,21 +89,20 @@ def _finding(result: Diff, first: FirstDifference, rows: dict[str, TensorDiff]) 
     row, tensor = rows[first.tensor], result.graph[first.tensor]
     q = tensor.quantization
     scale = q.scale[first.index[-1] if len(q.scale) > 1 and len(first.index) > 1 else 0]
-    complete = [e for e in first.explanations if e.complete]
     return {
         "layer": short(first.layer),
         "tensor": short(first.tensor),
         "share": f"{row.differing:,} of {row.total:,} codes ({row.percent:.3g} %)",
         "largest": f"{row.largest:,}",
-        "explained": bool(complete),
-        "lead": complete[0].text if complete else "",
+        "lead": result.findings[0].removesuffix(":") if result.findings else "",
         "causes": [
             {
                 "text": e.text,
                 "where": f"{e.op} of {short(e.layer)}",
                 "reproduced": f"{e.reproduced:,} of {e.differing:,}",
                 "broken": f"{e.broken:,}",
-                "complete": e.complete,
+                "verdict": _judged(e),
+                "complete": e.complete and e.fits <= 1,
             }
             for e in first.explanations
         ],
@@ -106,6 +112,12 @@ def _finding(result: Diff, first: FirstDifference, rows: dict[str, TensorDiff]) 
         "expected_real": number((first.expected - q.zero_point) * scale),
         "actual_real": number((first.actual - q.zero_point) * scale),
     }
+
+
+def _judged(e: Explanation) -> str:
+    if not e.complete:
+        return "explains a part"
+    return "explains every code" if e.fits <= 1 else f"one of {e.fits} of its kind that fit"
 
 
 def _network(graph: Graph, rows: dict[str, TensorDiff], first: FirstDifference | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,9 @@ class Explanation:
     """One cause and how much it explains.
 
     op, layer: where. name, text: see Alternative. reproduced: of ``differing`` codes, how many come out as observed;
-    broken: codes that were equal and would differ. ``complete``: every observed code is reproduced.
+    broken: codes that were equal and would differ. fits: hypotheses of this kind (one wrong weight, one wrong bias)
+    that reproduce every observed code, this one among them, of ``tried``; both 0 for a cause that stands alone.
+    ``complete``: every observed code is reproduced. ``nearly``: all but a few are, and few others would change.
     """
 
     op: str
@@ -39,13 +42,29 @@ class Explanation:
     reproduced: int
     differing: int
     broken: int
+    fits: int = 0
+    tried: int = 0
 
     @property
     def complete(self) -> bool:
         return self.reproduced == self.differing and not self.broken
 
+    @property
+    def nearly(self) -> bool:
+        return 20 * (self.differing - self.reproduced) <= self.differing and 20 * self.broken <= self.differing
+
+    @property
+    def half(self) -> bool:
+        """Whether it explains at least half of the differing codes, after what it would break."""
+        return 2 * (self.reproduced - self.broken) >= self.differing
+
     def __str__(self) -> str:
         where = f"{self.text} ({self.op} of layer {self.layer!r})"
+        if self.complete and self.fits > 1:
+            many = f"{self.fits} of {self.tried} hypotheses of this kind fit the {self.differing} differing codes"
+            return f"{many}, more samples decide; one of them is {where}"
+        if self.complete and self.fits:
+            return f"every one is explained by {where}, the only fit of {self.tried} hypotheses of this kind"
         if self.complete:
             return f"every one is explained by {where}"
         return (
@@ -94,9 +113,16 @@ class Path:
         return values.get(self.target)
 
 
-def explain(path: Path, observed: Array, most: int = 5) -> tuple[Explanation, ...]:
-    """The best explanations of ``observed`` (N, *shape), codes of ``path.target``: complete ones first, by weight;
-    if none is complete, those that reproduce most codes and break fewest. Empty where nothing helps."""
+SINGLE_FAULTS = ("weight bit", "bias value")
+"""Kinds of causes with a hypothesis for each constant: that one of many fits is weak evidence, so they are counted."""
+
+
+def explain(
+    path: Path, observed: Array, most: int = 5, extra: Sequence[tuple[o.Op, Alternative]] = ()
+) -> tuple[Explanation, ...]:
+    """The best explanations of ``observed`` (N, *shape), codes of ``path.target``: complete ones first, by weight, of
+    single faults one with the number of those that fit as well; if none is complete, those that reproduce at least
+    half of the codes. extra: causes beside the catalogue's. Empty where nothing helps."""
     expected = path.trace[path.target]
     different = observed != expected
     rows = _trial_rows(different)
@@ -104,9 +130,13 @@ def explain(path: Path, observed: Array, most: int = 5) -> tuple[Explanation, ..
     trial_differing = int(different[rows].sum())
     partial: list[tuple[tuple[int, int], o.Op, Alternative]] = []
     complete: list[tuple[int, o.Op, Alternative]] = []
+    tried = dict.fromkeys(SINGLE_FAULTS, 0)
     for op in reversed(path.ops):
-        for alternative in _candidates(path, op, different):
+        own = [alternative for at, alternative in extra if at is op]
+        for alternative in itertools.chain(own, _candidates(path, op, different)):
             codes = path.compute(op, alternative.compute, rows)
+            if alternative.name in tried:
+                tried[alternative.name] += 1
             if codes is None:
                 continue
             reproduced, broken = _score(codes, trial, different[rows])
@@ -114,14 +144,39 @@ def explain(path: Path, observed: Array, most: int = 5) -> tuple[Explanation, ..
                 complete.append((alternative.weight, op, alternative))
             elif reproduced > broken:
                 partial.append(((broken - reproduced, alternative.weight), op, alternative))
-    found = [_judge(path, op, a, observed, different) for _, op, a in sorted(complete, key=lambda e: e[0])[: 2 * most]]
-    if not any(e.complete for e in found):
+    complete.sort(key=lambda e: e[0])
+    found = _complete(path, complete, observed, different, tried, most)
+    if not found:
         ranked = sorted(partial, key=lambda e: e[0])[:most]
-        found += [_judge(path, op, a, observed, different) for _, op, a in ranked]
+        found = [_judge(path, op, a, observed, different) for _, op, a in ranked]
+        found = [e for e in found if e.half]
         found.sort(key=lambda e: e.broken - e.reproduced)
-    else:
-        found = [e for e in found if e.complete]
     return tuple(found[:most])
+
+
+def _complete(
+    path: Path,
+    candidates: Sequence[tuple[int, o.Op, Alternative]],
+    observed: Array,
+    different: Array,
+    tried: Mapping[str, int],
+    most: int,
+) -> list[Explanation]:
+    """Those that hold on all samples; of the single faults of a kind the first one, with the number of all that do."""
+    found: list[Explanation] = []
+    fits = dict.fromkeys(tried, 0)
+    for _, op, alternative in candidates:
+        if len(found) >= 2 * most and alternative.name not in fits:
+            continue
+        judged = _judge(path, op, alternative, observed, different)
+        if not judged.complete:
+            continue
+        if alternative.name in fits:
+            fits[alternative.name] += 1
+            if fits[alternative.name] > 1:
+                continue
+        found.append(judged)
+    return [dataclasses.replace(e, fits=fits[e.name], tried=tried[e.name]) if e.name in fits else e for e in found]
 
 
 def _score(codes: Array, observed: Array, different: Array) -> tuple[int, int]:
