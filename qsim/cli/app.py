@@ -27,8 +27,8 @@ from qsim.compare.verify import verify
 from qsim.debug.pages.figures import figures
 from qsim.debug.pages.report import Content, html
 from qsim.errors import QsimError, UsageError
-from qsim.importers import load
-from qsim.ir import Graph, to_json
+from qsim.importers import ModelSource, load
+from qsim.ir import to_json
 from qsim.simulate import Simulator
 from qsim.targets.files import TARGETS, emit, files
 from qsim.targets.options import parse_options
@@ -56,10 +56,6 @@ def target_option(command: Command) -> Command:
         help="May be given several times; default: all.",
     )
     return decorate(command)
-
-
-def _load(model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None) -> Graph:
-    return load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
 
 
 @cli.command(short_help="The whole way on a bundled trained model.")
@@ -105,11 +101,7 @@ def demo(out: str, targets: tuple[str, ...], images: int | None, model: str) -> 
 @click.option("--codes", is_flag=True, help="--input holds integer codes.")
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Samples without --input.")
 def compile_command(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     out: str,
     targets: tuple[str, ...],
     option_texts: tuple[str, ...],
@@ -125,7 +117,7 @@ def compile_command(
     options = parse_options(option_texts)
     if unused := [target for target in options if target not in chosen]:
         raise UsageError(f"options for target {unused[0]}, which is not among the targets {', '.join(chosen)}")
-    graph = _load(model, weights, input_format, profile, rescale)
+    graph = load(source)
     inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
     simulator = Simulator(graph)
     prepared = simulator.check_codes(inputs) if codes or not input_file else simulator.quantize(inputs)
@@ -169,18 +161,14 @@ def compile_command(
 @click.option("--codes", is_flag=True, help="Integer codes in and out; default: real values in and out.")
 @click.option("--sanitize", is_flag=True, help="Show what saturates, wraps, ties, underflows or is never used.")
 def run(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     input_file: str,
     out: str | None,
     codes: bool,
     sanitize: bool,
 ) -> int:
     """Run MODEL on samples, bit for bit as the targets will."""
-    graph = _load(model, weights, input_format, profile, rescale)
+    graph = load(source)
     target = check_writable(out, several=len(graph.outputs) > 1) if out else None
     arrays = read_arrays(input_file)
     simulator = Simulator(graph)
@@ -206,11 +194,7 @@ def run(
 @click.option("--worst-case", metavar="TENSOR", help="Accumulator whose greatest value's input goes to -o.")
 @click.option("-o", "--out", metavar="FILE", help="The .npy file for --worst-case.")
 def inspect(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     text: bool,
     as_json: bool,
     input_file: str | None,
@@ -220,7 +204,7 @@ def inspect(
     """Show what MODEL becomes: layers, integer formats, accumulators, proven ranges."""
     if bool(worst_case) != bool(out):
         raise UsageError("--worst-case TENSOR and -o FILE.npy go together")
-    graph = _load(model, weights, input_format, profile, rescale)
+    graph = load(source)
     if worst_case and out:
         return write_worst_case(graph, worst_case, out)
     if input_file:
@@ -242,13 +226,13 @@ def inspect(
 
 @cli.command(short_help="Say what a model needs and what is unsupported.")
 @model_options
-def doctor(model: str, weights: str | None, input_format: str | None, profile: str | None, rescale: str | None) -> int:
+def doctor(source: ModelSource) -> int:
     """Say what MODEL needs and what is unsupported, before anything is built."""
     from qsim.debug.doctor import examine
 
-    findings = examine(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+    findings = examine(source)
     rows = [(f.subject, view.mark(f.level == "ok", f.level), f.text) for f in findings]
-    view.table(f"Examination of {model}", ("what", "state", ""), rows)
+    view.table(f"Examination of {source.name}", ("what", "state", ""), rows)
     return 1 if any(f.level == "unsupported" for f in findings) else 0
 
 

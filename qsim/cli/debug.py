@@ -34,7 +34,7 @@ from qsim.estimate import (
     proven_input_ranges,
     qkeras_accumulator,
 )
-from qsim.importers import load
+from qsim.importers import ModelSource, load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
@@ -84,11 +84,7 @@ def prepared_codes(graph: Graph, input_file: str | None, codes: bool, samples: i
 @click.option("--report", metavar="FILE", help="Write the findings as one offline HTML page.")
 @terms_option
 def diff_command(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     against: str | None,
     profiles: str | None,
     input_file: str | None,
@@ -108,13 +104,13 @@ def diff_command(
         raise UsageError("give either --against X or --profiles A,B")
     page = _page(report)
     if profiles is not None:
-        if page or profile or rescale or ports or clock or reset_n:
+        if page or source.profile or source.rescale or ports or clock or reset_n:
             raise UsageError(
                 "--profiles compares on its own: leave --profile, --rescale, --report, --port and --clock out"
             )
-        return _profiles(model, weights, input_format, profiles, input_file, codes, samples, seed)
+        return _profiles(source, profiles, input_file, codes, samples, seed)
     assert against is not None
-    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+    graph = load(source)
     waveform = Path(against).suffix.lower() in WAVEFORMS
     if (ports or clock or reset_n) and not waveform:
         raise UsageError(f"--port, --clock and --reset-n describe a waveform ({', '.join(WAVEFORMS)}), not {against!r}")
@@ -122,7 +118,7 @@ def diff_command(
         if waveform:
             result = _waveform(graph, against, ports, clock, reset_n, input_file, codes)
         else:
-            other = _other_side(against, model, weights, input_format)
+            other = _other_side(against, source)
             if input_file is None and isinstance(other, Path) and emitted_target(other) is None:
                 inputs = dumped_inputs(graph, other, reals=reals)
             else:
@@ -146,19 +142,19 @@ def _page(report: str | None) -> Path | None:
     return page
 
 
-def _other_side(against: str, model: str, weights: str | None, input_format: str | None) -> Any:
+def _other_side(against: str, source: ModelSource) -> Any:
     """What ``diff`` shall run, by the text that names it."""
     if against in TARGETS:
         require_tools((against,))
         return against
     if against in ENGINES:
-        if not model.lower().endswith(".tflite"):
-            raise UsageError(f"--against {against} runs .tflite files; {Path(model).name} is none")
-        return against, model
+        if source.suffix != ".tflite":
+            raise UsageError(f"--against {against} runs .tflite files; {Path(source.model).name} is none")
+        return against, source.model
     if against == "keras":
-        if model.lower().endswith(".tflite"):
+        if source.suffix == ".tflite":
             raise UsageError("--against keras runs Keras models; for a .tflite file take tflm or litert")
-        return live_keras(model, weights)
+        return live_keras(source.model, None if source.weights is None else Path(source.weights))
     path = Path(against)
     if path.is_dir():
         return _build_or_dump(path)
@@ -168,7 +164,7 @@ def _other_side(against: str, model: str, weights: str | None, input_format: str
         if not path.is_file():
             raise UsageError(f"there is no file {against}")
         plain = path.suffix.lower() == ".tflite"
-        return load(against, input_format=None if plain else input_format)
+        return load(against, input_format=None if plain else source.input_format)
     raise UsageError(
         f"--against {against!r} is none of c, hls, rtl, keras, tflm, litert, a folder, an .npz file, a model file or a "
         "waveform"
@@ -218,9 +214,7 @@ def _waveform(
 
 
 def _profiles(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
+    source: ModelSource,
     profiles: str,
     input_file: str | None,
     codes: bool,
@@ -230,7 +224,7 @@ def _profiles(
     names = [name.strip() for name in profiles.split(",") if name.strip()]
     if len(dict.fromkeys(names)) < 2:
         raise UsageError("--profiles needs at least two names: --profiles tflm,litert-ref")
-    graphs = [load(model, weights=weights, input_format=input_format, profile=name) for name in names]
+    graphs = [load(source.but(profile=name)) for name in names]
     rows = compare_profiles(graphs, prepared_codes(graphs[0], input_file, codes, samples, seed))
     debug_view.show_profiles(names, rows)
     changed = any(change is None or change.along for row in rows for change in row.changes)
@@ -243,11 +237,7 @@ def _profiles(
 @input_options
 @click.option("--layer", "layers", multiple=True, metavar="NAME", help="May be given several times; default: all.")
 def vectors(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     out: str,
     input_file: str | None,
     codes: bool,
@@ -257,7 +247,7 @@ def vectors(
 ) -> int:
     """Write every layer's input, raw accumulator and output as .npy, $readmemh, C header and .dat, with a manifest and
     self-checking SystemVerilog and C test benches."""
-    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+    graph = load(source)
     if input_file:
         inputs = prepared_codes(graph, input_file, codes, samples, seed)
         written = write_vectors(graph, out, inputs, codes=True, layers=layers or None)
@@ -303,11 +293,7 @@ def cosim_command(description: str, out: str | None, frames: int | None, report:
 @model_options
 @input_options
 def estimate_command(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     input_file: str | None,
     codes: bool,
     samples: int,
@@ -315,20 +301,20 @@ def estimate_command(
 ) -> int:
     """What each layer of MODEL costs: operations by kind, weights and bits, sparsity, accumulator bits proven, sampled
     and as qkeras figures them, memory of the emitted C, energy."""
-    source = as_source(model, input_format, weights=weights, profile=profile, rescale=rescale)
-    graph = source.graph
+    described = as_source(source)
+    graph = described.graph
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
     reals = {name: graph[name].quantization.real(a) for name, a in inputs.items()}
-    limits = proven_input_ranges(source)
+    limits = proven_input_ranges(described)
     try:
         memory: Any = footprint(graph)
     except UnsupportedError as error:
         memory = f"the C target does not take this model: {error}"
     debug_view.show_estimate(
-        estimate(source),
-        analyze_accumulator(source, limits),
-        analyze_accumulator_from_sample(source, reals if len(reals) > 1 else next(iter(reals.values())), "sampled"),
-        qkeras_accumulator(source, limits),
+        estimate(described),
+        analyze_accumulator(described, limits),
+        analyze_accumulator_from_sample(described, reals if len(reals) > 1 else next(iter(reals.values())), "sampled"),
+        qkeras_accumulator(described, limits),
         memory,
     )
     return 0
@@ -340,11 +326,7 @@ def estimate_command(
 @input_options
 @terms_option
 def explain(
-    model: str,
-    weights: str | None,
-    input_format: str | None,
-    profile: str | None,
-    rescale: str | None,
+    source: ModelSource,
     layer: str | None,
     input_file: str | None,
     codes: bool,
@@ -355,16 +337,18 @@ def explain(
     """Explain MODEL, or one LAYER of it, for someone who has never seen affine quantization: the formula in real
     numbers and in integers with the layer's own numbers, and one element worked out from input codes to output code."""
     try:
-        graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+        graph = load(source)
     except QsimError:
-        added = wrapper_variables(model, weights)  # what can be said of a wrapped model whose graph is not to be had
+        added = wrapper_variables(
+            source.model, source.weights
+        )  # what can be said of a wrapped model whose graph is not to be had
         if added:
             view.paragraph(summary(added))
             debug_view.show_description(variables_of("Wrapped layers of the source model", added), terms)
         raise
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
     layers = [layer] if layer else None
-    for found in describe(graph, inputs, layers, source=model, weights=weights):
+    for found in describe(graph, inputs, layers, source=source.model, weights=source.weights):
         debug_view.show_description(found, terms)
     return 0
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from qsim.importers import ModelSource
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def model_options(command: Command) -> Command:
-    """MODEL and what its import may need."""
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """MODEL and what its import may need, handed to the command as one ``source: ModelSource``."""
+
+    @functools.wraps(command)
+    def with_source(
+        model: str,
+        weights: str | None,
+        input_format: str | None,
+        profile: str | None,
+        rescale: str | None,
+        **others: Any,
+    ) -> Any:
+        source = ModelSource(model=model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+        return command(source=source, **others)
+
+    decorated: Callable[..., Any] = with_source
     for decorate in (
         click.option(
             "--rescale",
@@ -28,8 +45,8 @@ def model_options(command: Command) -> Command:
         click.option("--weights", metavar="FILE", help="The weights (.h5) of a model given as .json."),
         click.argument("model"),
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 def input_options(command: Command) -> Command:

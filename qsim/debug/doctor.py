@@ -8,8 +8,7 @@ from typing import Literal
 from qsim.compare.tools import missing_tools
 from qsim.debug.pages.report import TARGET_NAMES
 from qsim.errors import QsimError, ToolMissingError
-from qsim.importers import load
-from qsim.importers.tflite import survey
+from qsim.importers import ModelSource, importer_of, load
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
 from qsim.targets.files import TARGETS, files
@@ -26,35 +25,26 @@ class Finding:
     text: str
 
 
-def examine(
-    model: str,
-    *,
-    weights: str | None = None,
-    input_format: str | None = None,
-    profile: str | None = None,
-    rescale: str | None = None,
-) -> list[Finding]:
+def examine(source: ModelSource) -> list[Finding]:
     """Import the model and try every target in memory. Nothing is written, built or run.
 
     Raises UsageError for a wrong call (an unreadable format string, no such profile).
     """
     try:
-        graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+        graph = load(source)
     except ToolMissingError as error:
         return [Finding("import", "missing", str(error))]
     except QsimError as error:
         if error.exit_code == 2:
             raise
-        return [Finding("import", "unsupported", str(error)), *_survey(model, profile)]
+        return [Finding("import", "unsupported", str(error)), *_survey(source)]
     return [*_model(graph), *(f for target in TARGETS for f in _target(graph, target))]
 
 
-def _survey(model: str, profile: str | None) -> list[Finding]:
-    """Operator by operator, what a .tflite file holds; nothing for other files and for broken ones."""
-    if not model.lower().endswith(".tflite"):
-        return []
+def _survey(source: ModelSource) -> list[Finding]:
+    """Kind by kind, what the model holds; nothing for broken files."""
     try:
-        entries = survey(model, profile)
+        entries = importer_of(source).survey(source)
     except QsimError:
         return []
     return [Finding(f"{e.occurrences} x {e.name}", "ok" if e.supported else "unsupported", e.reason) for e in entries]

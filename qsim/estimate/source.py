@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qsim.importers import load
+from qsim.importers import InputFormat, ModelSource, load
 from qsim.importers.keras.model import KerasModel, LayerNode
+from qsim.importers.sources import keras_model
 from qsim.ir import Graph
 from qsim.ir import ops as o
 
@@ -42,30 +42,23 @@ class Source:
         return base if layer not in self.nodes and base in self.nodes else layer
 
 
-def as_source(
-    model: Any,
-    input_format: Any = None,
-    *,
-    weights: Any = None,
-    profile: str | None = None,
-    rescale: str | None = None,
-) -> Source:
-    """A Graph, a Source, a path of a model file, or a Keras model in memory.
+def as_source(model: Any, input_format: InputFormat = None) -> Source:
+    """A Graph, a Source, a ModelSource, a path of a model file, or a Keras model in memory.
 
-    input_format, weights, profile, rescale: as for ``qsim.load``; a Keras model that needs an input format
-    and is given none gets qkeras' own assumption.
+    input_format: as for ``qsim.load``; a Keras model that needs an input format and is given none gets qkeras' own
+    assumption.
     """
     if isinstance(model, Source):
         return model
     if isinstance(model, Graph):
         return Source(graph=model)
-    described = _describe(model, weights)
+    source = model if isinstance(model, ModelSource) else ModelSource(model=model, input_format=input_format)
+    described = keras_model(source)
     if described is None:
-        return Source(graph=load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale))
-    if input_format is None and _first_layer_takes_reals(described):
-        input_format = QKERAS_INPUT
-    graph = load(model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
-    return Source(graph=graph, nodes=_nodes(described))
+        return Source(graph=load(source))
+    if source.input_format is None and _first_layer_takes_reals(described):
+        source = source.but(input_format=QKERAS_INPUT)
+    return Source(graph=load(source), nodes=_nodes(described))
 
 
 def _nodes(model: KerasModel) -> dict[str, LayerNode]:
@@ -91,18 +84,6 @@ def _inner(node: LayerNode, wrapped: Mapping[str, Any], role: str) -> LayerNode:
         config=wrapped["config"],
         weights={k.removeprefix(f"{role}/"): w for k, w in node.weights.items() if k.startswith(f"{role}/")},
     )
-
-
-def _describe(model: Any, weights: Any = None) -> KerasModel | None:
-    if isinstance(model, str | os.PathLike):
-        if os.fspath(model).lower().endswith(".tflite"):
-            return None
-        from qsim.importers.keras.read.files import read
-
-        return read(model, weights)
-    from qsim.importers.keras.read.files import from_memory
-
-    return from_memory(model)
 
 
 def _first_layer_takes_reals(model: KerasModel) -> bool:

@@ -11,6 +11,7 @@ from tflite_make import Maker, fb, random_codes, simulate, tflm
 
 from qsim.debug.doctor import examine
 from qsim.errors import ModelError, UnsupportedError
+from qsim.importers import ModelSource
 from qsim.importers.tflite import load_tflite, survey
 
 Build = Callable[[], bytes]
@@ -142,7 +143,7 @@ def test_everything_unsupported_is_named(name: str, tmp_path: Path) -> None:
         assert all(word in entries[subject].reason for word in words), entries[subject].reason
     path = tmp_path / "model.tflite"
     path.write_bytes(data)
-    findings = examine(str(path))
+    findings = examine(ModelSource(model=str(path)))
     assert [(f.subject, f.level) for f in findings[:1]] == [("import", "unsupported")]
     assert {f.subject for f in findings[1:] if f.level == "unsupported"} == set(expected)
     assert all("\n" not in f.text and "Traceback" not in f.text for f in findings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qsim.errors import ToolMissingError, UsageError
+from qsim.importers import ModelSource
 
 PROTOCOLS = ("stream", "file")
 LAYOUTS = ("HWC", "CHW")
@@ -71,6 +72,17 @@ class CosimConfig:
     idle: float = 0.3
     backpressure: float = 0.3
     timeout: int = 100_000
+
+    @property
+    def source(self) -> ModelSource:
+        """The model and what its import needs."""
+        return ModelSource(
+            model=self.folder / self.model,
+            weights=self.folder / self.weights if self.weights else None,
+            input_format=self.input_format,
+            profile=self.profile,
+            rescale=self.rescale,
+        )
 
 
 def read_config(path: str | Path) -> CosimConfig:

@@ -66,13 +66,7 @@ def cosim(path: str | Path, out_dir: str | Path | None = None, *, frames: int | 
     config = read_config(path)
     if frames is not None:
         config = dataclasses.replace(config, frames=frames)
-    graph = load(
-        config.folder / config.model,
-        weights=config.folder / config.weights if config.weights else None,
-        input_format=config.input_format,
-        profile=config.profile,
-        rescale=config.rescale,
-    )
+    graph = load(config.source)
     return run(config, graph, Path(out_dir) if out_dir else config.folder)
 
 

@@ -15,7 +15,7 @@ from qsim.compare.verify import run_target
 from qsim.debug.diff.observations import match_names, read_array, read_dump
 from qsim.debug.words.wrapper import wrapper_variables
 from qsim.errors import ToolMissingError, UsageError
-from qsim.importers.keras.read.live import live_tfmot
+from qsim.importers.keras.read.revive import live_tfmot
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator

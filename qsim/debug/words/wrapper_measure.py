@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import ToolMissingError, UsageError
-from qsim.importers.keras.read.live import live_tfmot
+from qsim.importers.keras.read.revive import live_tfmot
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 

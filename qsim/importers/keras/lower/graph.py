@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from qsim.errors import QsimError, UnsupportedError, UsageError
+from qsim.importers.importer import InputFormat, SurveyEntry
 from qsim.importers.keras.lower import activation as lower_activation
 from qsim.importers.keras.lower import conv as lower_conv
 from qsim.importers.keras.lower import linear as lower_linear
@@ -47,8 +48,6 @@ LAYERS: dict[str, Lowering] = {
 }
 """Layer class -> its lowering. InputLayer and TimeDistributed are handled here."""
 
-InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
-
 
 def lower(
     model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras", rescale: str | None = None
@@ -82,6 +81,20 @@ def lower(
     ctx.note_rounding()
     ctx.rescaling.note(b)
     return b.build(outputs)
+
+
+def survey(model: KerasModel) -> list[SurveyEntry]:
+    """Every class of layers and operations of the model, and whether it is known here at all."""
+    found: dict[str, list[str]] = {}
+    for node in model.nodes:
+        reason = ""
+        if node.class_name not in ("InputLayer", "QuantizedKernel"):
+            try:
+                _lowering(node)
+            except UnsupportedError as error:
+                reason = str(error)
+        found.setdefault(node.class_name, []).append(reason)
+    return [SurveyEntry(name, len(all_), not any(all_), next(filter(None, all_), "")) for name, all_ in found.items()]
 
 
 def _check_dtype(node: LayerNode) -> None:

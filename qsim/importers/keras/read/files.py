@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from qsim.errors import ModelError, UsageError
+from qsim.importers.importer import ModelSource
 from qsim.importers.keras.model import KerasModel
 from qsim.importers.keras.read.config import CONFIG_LIMIT, parse_json
 from qsim.importers.keras.read.graph import flatten
 from qsim.importers.keras.read.hdf5 import Group, damaged, open_hdf5, open_hdf5_file
-from qsim.importers.keras.read.live import is_saved_model, live_tfmot
+from qsim.importers.keras.read.live import is_saved_model, opened_folder
 from qsim.importers.keras.read.spec import ModelSpec, parse_model
 from qsim.importers.keras.read.weights import Weights, read_flat, read_tree
 
@@ -43,7 +44,7 @@ def read(path: PathLike, weights: PathLike | None = None) -> KerasModel:
     if is_saved_model(source):
         if weights is not None:
             raise UsageError(f"{source} holds its weights itself; give no separate weights file.")
-        return from_memory(live_tfmot(source))
+        return from_memory(opened_folder(source))
     kind = _kind(source)
     if kind == "json":
         if weights is None:
@@ -214,3 +215,8 @@ def from_memory(model: Any) -> KerasModel:
     from qsim.importers.keras.read.memory import read_memory
 
     return read_memory(model)
+
+
+def read_source(source: ModelSource) -> KerasModel:
+    """``read`` of a path, ``from_memory`` of anything else."""
+    return from_memory(source.model) if source.path is None else read(source.path, source.weights)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ def is_saved_model(path: Path) -> bool:
     return path.is_dir() and (path / "saved_model.pb").is_file()
 
 
-def live_tfmot(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Any:
-    """The tf_keras model of a file, a SavedModel folder, or an architecture JSON with its weights.
+def opened(
+    path: str | os.PathLike[str], weights: str | os.PathLike[str] | None, archive: Callable[[Any, Path], Any]
+) -> Any:
+    """The tf_keras model of a file, a SavedModel folder, or an architecture JSON with its weights. archive: makes the
+    model of a .keras archive, with tf_keras at hand.
 
     Raises ToolMissingError without tf_keras and tfmot, UsageError where tf_keras refuses the file.
     """
@@ -33,7 +36,7 @@ def live_tfmot(path: str | os.PathLike[str], weights: str | os.PathLike[str] | N
     try:
         with tfmot.quantization.keras.quantize_scope():
             if zipfile.is_zipfile(source):
-                model = _from_archive(tf_keras, source)
+                model = archive(tf_keras, source)
             elif weights is None:
                 model = tf_keras.models.load_model(source, compile=False)
             else:
@@ -50,18 +53,10 @@ def live_tfmot(path: str | os.PathLike[str], weights: str | os.PathLike[str] | N
     return model
 
 
-def _from_archive(tf_keras: Any, path: Path) -> Any:
-    """A .keras archive of a tfmot model, which tf_keras writes but fails to load: its architecture by tf_keras, its
-    variables by qsim's reader."""
-    from qsim.importers.keras.read.files import read
+def opened_folder(path: Path) -> Any:
+    """The tf_keras model of a SavedModel folder; raises as ``opened`` does."""
 
-    with zipfile.ZipFile(path) as archive:
-        model = tf_keras.saving.deserialize_keras_object(json.loads(archive.read("config.json")))
-    stored = {node.layer: node.weights for node in read(path).nodes}
-    for layer in model.layers:
-        arrays = stored.get(layer.name, {})
-        for variable in layer.weights:
-            leaf = variable.name.split(":")[0].split("/")[-1]
-            names = (leaf, f"layer/{leaf}", leaf.rsplit("_", 1)[-1])  # the input's range is named after its layer
-            variable.assign(next(arrays[name] for name in names if name in arrays))
-    return model
+    def none(tf_keras: Any, archive: Path) -> Any:
+        raise UsageError(f"{archive} is an archive, not a SavedModel folder.")
+
+    return opened(path, None, none)
