@@ -8,8 +8,7 @@ from typing import Literal
 
 from qsim.errors import GraphError, UnsupportedError
 from qsim.ir import Graph, Input, Output, Quantization, Tensor
-from qsim.ir.ops import Op
-from qsim.ir.shapes import output_shape
+from qsim.ir.ops import Op, output_shape
 from qsim.numerics import IntFormat, Rounding
 from qsim.proof.ranges import Interval, infer, input_interval
 

@@ -10,8 +10,8 @@ import numpy as np
 from qsim.errors import GraphError, Place, QsimError, reading
 from qsim.ir import Graph
 from qsim.ir import ops as o
+from qsim.ir.ops import output_shape
 from qsim.ir.serialize import from_json
-from qsim.ir.shapes import output_shape
 from qsim.proof.ranges import Interval, infer, input_interval
 from qsim.reference.kernels import KERNELS
 
