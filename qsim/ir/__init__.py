@@ -3,7 +3,7 @@
 from qsim.ir.graph import Graph, Input, Output, check, replace
 from qsim.ir.serialize import from_json, to_json
 from qsim.ir.tensor import Quantization, Tensor
-from qsim.ir.text import quantization_text, tensor_text, to_text
+from qsim.ir.text import quantization_text, tensor_text
 
 __all__ = [
     "Graph",
@@ -17,5 +17,4 @@ __all__ = [
     "replace",
     "tensor_text",
     "to_json",
-    "to_text",
 ]

@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from qsim.errors import GraphError
-from qsim.ir.ops import OPS, Op
+from qsim.ir.encode import document
+from qsim.ir.ops import OPS, Op, Requantize
 from qsim.ir.tensor import Tensor
+from qsim.ir.text import input_text, op_text
 from qsim.numerics import Overflow, Rounding
 
 
@@ -83,18 +85,35 @@ class Graph:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the graph's canonical JSON: the same on any machine."""
-        from qsim.ir.serialize import to_json
+        return hashlib.sha256(self.json.encode()).hexdigest()
 
-        return hashlib.sha256(to_json(self).encode()).hexdigest()
+    @property
+    def json(self) -> str:
+        """The canonical JSON text, weights included (``qsim.ir.from_json`` reads it)."""
+        return document(
+            name=self.name,
+            profile=self.profile,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            ops=self.ops,
+            tensors=self.tensors.values(),
+            notes=self.notes,
+        )
 
     def layers(self) -> tuple[str, ...]:
         """Source layers in order of their first op."""
         return tuple(dict.fromkeys(op.layer for op in self.ops))
 
     def __str__(self) -> str:
-        from qsim.ir.text import to_text
-
-        return to_text(self)
+        inputs = [(self[i.tensor], i.rounding, i.low, i.high, i.arithmetic) for i in self.inputs]
+        lines = [f"graph {self.name!r} profile {self.profile}"]
+        lines += [input_text(*entry) for entry in inputs]
+        lines += [op_text(op, self[op.output]) for op in self.ops]
+        lines += [
+            f"  output {o.tensor}" + (f" -> {o.boundary}" if o.boundary != "linear" else "") for o in self.outputs
+        ]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines) + "\n"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.hash == other.hash
@@ -141,13 +160,15 @@ def check(graph: Graph) -> None:
 
 
 def _check_overflow(op: Op, out: Tensor, where: str) -> None:
-    low, high = getattr(op, "low", None), getattr(op, "high", None)
-    if low is not None and high is not None and (low > high or not out.format.holds(low, high)):
+    if op.bounds is None:
+        return
+    low, high = op.bounds
+    if low > high or not out.format.holds(low, high):
         raise GraphError(f"{where}: bounds [{low}, {high}] do not lie within {out.format}")
-    mode = getattr(op, "overflow", None)
+    mode = op.overflow if isinstance(op, Requantize) else None
     if mode in (Overflow.WRAP, Overflow.WRAP_SM) and (low, high) != (out.format.low, out.format.high):
         raise GraphError(f"{where}: wrapping uses the format's own limits")
-    if mode is Overflow.SAT_SYM and low != -(high or 0):
+    if mode is Overflow.SAT_SYM and low != -high:
         raise GraphError(f"{where}: symmetric saturation needs low = -high")
 
 

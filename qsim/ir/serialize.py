@@ -15,37 +15,15 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import GraphError, UsageError
+from qsim.ir.encode import FORMAT_VERSION
 from qsim.ir.graph import Graph, Input, Output
 from qsim.ir.ops import OPS, Op
 from qsim.ir.tensor import Quantization, Tensor
-from qsim.numerics import IntArray, IntFormat
+from qsim.numerics import IntArray
 
-FORMAT_VERSION = 1
 _FRACTION = re.compile(r"-?[0-9]{1,2000}(/0*[1-9][0-9]{0,1999})?")
 """What ``str(Fraction)`` writes. An exponent would make a number of any size out of ten characters."""
 _OPS_BY_NAME = {op.__name__: op for op in OPS}
-
-
-def _encode(value: object) -> Any:
-    if isinstance(value, IntArray):
-        width = next(w for w in (8, 16, 32, 64) if IntFormat(w, True).holds(value.low, value.high))
-        data = value.values.astype(f"<i{width // 8}").tobytes()
-        return {"shape": list(value.shape), "int": width, "data": base64.b64encode(data).decode()}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Fraction):
-        return str(value)
-    if dataclasses.is_dataclass(value):
-        return {
-            f.name: _encode(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)
-        }
-    if isinstance(value, tuple):
-        return [_encode(v) for v in value]
-    if value is None or isinstance(value, (str, int, bool)):
-        return value
-    raise TypeError(f"cannot write {type(value).__name__} into JSON")
 
 
 def _decode(hint: Any, value: Any) -> Any:
@@ -81,24 +59,7 @@ def _decode(hint: Any, value: Any) -> Any:
 
 def to_json(graph: Graph) -> str:
     """Canonical JSON text (sorted keys, one line per op and tensor)."""
-
-    def line(value: object) -> str:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-    def block(values: list[Any]) -> str:
-        return "[\n" + ",\n".join(line(v) for v in values) + "\n]"
-
-    parts = {
-        "inputs": block([_encode(i) for i in graph.inputs]),
-        "name": line(graph.name),
-        "notes": line(list(graph.notes)),
-        "ops": block([{"op": type(op).__name__, **_encode(op)} for op in graph.ops]),
-        "outputs": block([_encode(o) for o in graph.outputs]),
-        "profile": line(graph.profile),
-        "qsim_graph": line(FORMAT_VERSION),
-        "tensors": block([_encode(t) for t in graph.tensors.values()]),
-    }
-    return "{" + ",\n".join(f'"{key}":{text}' for key, text in parts.items()) + "}\n"
+    return graph.json
 
 
 def from_json(text: str) -> Graph:

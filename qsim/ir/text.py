@@ -1,4 +1,4 @@
-"""The readable print of a graph: one line per tensor, stable, for people and golden tests."""
+"""The parts of a graph's readable print (``str(graph)``): stable, for people and golden tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 from enum import Enum
 from fractions import Fraction
 
-from qsim.ir.graph import Graph
-from qsim.ir.ops import attributes
+from qsim.ir.ops import Op, attributes
 from qsim.ir.tensor import Quantization, Tensor
-from qsim.numerics import IntArray, Rescale
+from qsim.numerics import IntArray, Rescale, Rounding
 
 
 def _fraction(value: Fraction) -> str:
@@ -46,21 +45,14 @@ def tensor_text(t: Tensor) -> str:
     return f"{t.name}: {t.format}[{shape}] {quantization_text(t.quantization)} in [{t.range[0]}, {t.range[1]}]"
 
 
-def to_text(graph: Graph) -> str:
-    """The whole graph. Weights appear by shape, format and range."""
-    lines = [f"graph {graph.name!r} profile {graph.profile}"]
-    lines += [
-        f"  input {tensor_text(graph[i.tensor])} <- {i.rounding.value}, sat [{i.low}, {i.high}]"
-        + (f", {i.arithmetic}" if i.arithmetic != "exact" else "")
-        for i in graph.inputs
-    ]
-    for op in graph.ops:
-        defaults = {f.name: f.default for f in dataclasses.fields(op)}
-        attrs = ", ".join(f"{k}={_attribute(v)}" for k, v in attributes(op).items() if v != defaults[k])
-        lines.append(
-            f"  {tensor_text(graph[op.output])}\n"
-            f"      = {type(op).__name__}({', '.join(op.inputs)}; {attrs})  # {op.layer}"
-        )
-    lines += [f"  output {o.tensor}" + (f" -> {o.boundary}" if o.boundary != "linear" else "") for o in graph.outputs]
-    lines += [f"  note: {note}" for note in graph.notes]
-    return "\n".join(lines) + "\n"
+def input_text(tensor: Tensor, rounding: Rounding, low: int, high: int, arithmetic: str) -> str:
+    """A graph input, and the quantizer at its boundary."""
+    exact = "" if arithmetic == "exact" else f", {arithmetic}"
+    return f"  input {tensor_text(tensor)} <- {rounding.value}, sat [{low}, {high}]{exact}"
+
+
+def op_text(op: Op, out: Tensor) -> str:
+    """An operation and its output. Weights appear by shape, format and range; defaults are left out."""
+    defaults = {f.name: f.default for f in dataclasses.fields(op)}
+    attrs = ", ".join(f"{k}={_attribute(v)}" for k, v in attributes(op).items() if v != defaults[k])
+    return f"  {tensor_text(out)}\n      = {type(op).__name__}({', '.join(op.inputs)}; {attrs})  # {op.layer}"

@@ -80,7 +80,8 @@ class GraphBuilder:
         )
         interval = infer(op, [self._intervals[n] for n in op.inputs], tensors, draft)
         low, high = interval.bounds
-        fmt = format or IntFormat.for_range(min(low, getattr(op, "low", low)), max(high, getattr(op, "high", high)))
+        least, greatest = op.bounds or (low, high)
+        fmt = format or IntFormat.for_range(min(low, least), max(high, greatest))
         if not fmt.holds(low, high):
             raise GraphError(f"layer {layer!r}: tensor {name!r} reaches [{low}, {high}], outside {fmt}")
         self._tensors[name] = Tensor(
@@ -92,8 +93,7 @@ class GraphBuilder:
 
     @staticmethod
     def _bounded_format(op: Op) -> IntFormat:
-        low, high = getattr(op, "low", None), getattr(op, "high", None)
-        return IntFormat.for_range(low, high) if low is not None and high is not None else _PROVISIONAL
+        return _PROVISIONAL if op.bounds is None else IntFormat.for_range(*op.bounds)
 
     def interval(self, name: str) -> Interval:
         """The proven elementwise range of a tensor added so far."""

@@ -245,7 +245,7 @@ def _meaning(role: str, tensor: Tensor) -> str:
 def _example(op: o.Op, codes: Array, tensor: Tensor) -> tuple[int, tuple[int, ...]]:
     """A telling element: not clipped and not zero where there is one, from the last sample (the first ones are
     corners), as near to the middle of the tensor as its order gives."""
-    low, high = getattr(op, "low", tensor.format.low), getattr(op, "high", tensor.format.high)
+    low, high = op.bounds or (tensor.format.low, tensor.format.high)
     inside = (codes > low) & (codes < high) & (codes != tensor.quantization.zero_point)
     places = np.argwhere(inside)
     if not len(places):
