@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-__version__ = "0.1.0"
-
 from qsim.compare.verify import verify  # isort: skip
 from qsim.debug.diff.diff import diff
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
+from qsim.version import __version__
 
 __all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "load", "verify"]
 

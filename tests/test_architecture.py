@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "qsim"
 
 ORDER = (
+    "version",
     "errors",
     "numerics",
     "ir",
@@ -37,6 +38,15 @@ ORDER = (
 RANK = {part: rank for rank, part in enumerate(ORDER)}
 NEVER = (("simulate", "targets"), ("targets", "simulate"), ("importers", "targets"), ("importers", "simulate"))
 """Pairs that must not even be one way: agreement of simulator and targets is evidence because they share no code."""
+
+FORBIDDEN = {
+    "targets": ("reference", "proof.ranges", "proof.builder", "importers", "simulate", "compare", "debug"),
+    "simulate": ("proof", "importers", "targets"),
+    "importers": ("simulate", "targets", "compare", "debug"),
+    "reference": ("proof", "quantizers"),
+}
+"""What no module of a part may reach by any chain of imports: simulator and targets share the graph, numerics and
+proven facts about weights (``proof.weights``), so that their agreement is evidence."""
 
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|opt|farm|home|Users)/\w")
 
@@ -96,6 +106,64 @@ def test_every_part_has_a_place() -> None:
 )
 def test_a_wrong_import_is_seen(name: str, source: str) -> None:
     assert len(violations({name: source})) == 1
+
+
+def modules() -> dict[str, set[str]]:
+    """Every module of qsim -> the modules of qsim that it imports, wherever in it the import stands."""
+    paths = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names if alias.name in paths}
+            elif isinstance(node, ast.ImportFrom) and node.module in paths:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= {m for m in inner if m in paths} or {str(node.module)}
+    return found
+
+
+def reached(imports: dict[str, set[str]], start: str) -> set[str]:
+    """All modules that a module reaches."""
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        for name in imports[todo.pop()]:
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return seen
+
+
+def forbidden(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that reach what their part must not."""
+    found = []
+    for name in imports:
+        part = name.split(".")[1] if "." in name else name
+        for other in FORBIDDEN.get(part, ()):
+            hits = [m for m in reached(imports, name) if m == f"qsim.{other}" or m.startswith(f"qsim.{other}.")]
+            found += [f"{name} reaches {hit}" for hit in sorted(hits)]
+    return found
+
+
+def test_what_must_not_be_shared_is_not_reached() -> None:
+    imports = modules()
+    assert len(imports) > 200
+    assert not forbidden(imports)
+    imports["qsim.targets.text"] = imports["qsim.targets.text"] | {"qsim.proof.ranges"}
+    assert "qsim.targets.c.design reaches qsim.reference.kernels" in forbidden(imports)
+
+
+def test_no_import_circle() -> None:
+    imports = modules()
+    known = {"qsim.importers.keras.read.live", "qsim.importers.keras.read.files"}
+    assert not [name for name in imports if name in reached(imports, name) and name not in known]
+
+
+def test_nothing_below_the_command_line_imports_the_package_itself() -> None:
+    assert not [name for name, seen in modules().items() if "qsim" in seen]
 
 
 def names_a_machine(text: str) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import click
 
-import qsim
 from qsim.cli import view
 from qsim.cli.debug import COMMANDS, show_health, write_worst_case
 from qsim.cli.files import check_writable, write_arrays
@@ -32,6 +31,7 @@ from qsim.ir import to_json
 from qsim.simulate import Simulator
 from qsim.targets.files import TARGETS, emit, files
 from qsim.targets.options import parse_options
+from qsim.version import __version__
 
 SEED = 1
 """Of the generated verification inputs, so that two runs compare the same samples."""
@@ -40,7 +40,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(qsim.__version__, prog_name="qsim")
+@click.version_option(__version__, prog_name="qsim")
 @click.option("--debug", is_flag=True, help="Show Python's traceback of an error too.")
 def cli(debug: bool) -> None:
     """Run quantized neural networks bit for bit as hardware will, and emit C, HLS C++ and SystemVerilog that are built,
@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         view.paragraph(
-            f"Error: this is a bug in qsim {qsim.__version__}, not in your model: {type(error).__name__}: {error}. "
+            f"Error: this is a bug in qsim {__version__}, not in your model: {type(error).__name__}: {error}. "
             + ("" if debug else f"Please report it with the output of: qsim --debug {' '.join(args)}"),
             err=True,
         )

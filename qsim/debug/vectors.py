@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-import qsim
 from qsim.compare.stimulus import sample_codes
 from qsim.errors import UsageError
 from qsim.ir import Graph, Tensor, tensor_text
@@ -20,6 +19,7 @@ from qsim.simulate import Simulator
 from qsim.simulate.engine import Arrays
 from qsim.targets.files import write_files
 from qsim.targets.text import environment, header_lines, identifier, identifiers, one_line
+from qsim.version import __version__
 
 PACKING = (
     "One code an element, row-major with the channel changing fastest, sample after sample. .npy: integers of shape "
@@ -113,7 +113,7 @@ def vector_files(
         files[f"{base}.h"] = c_header(names[name], tensor, flat, samples)
         described.append(_describe(graph, name, base, data))
     manifest = {
-        "qsim": qsim.__version__,
+        "qsim": __version__,
         "model": graph.name,
         "profile": graph.profile,
         "graph_sha256": graph.hash,

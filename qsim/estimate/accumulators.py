@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import UsageError
-from qsim.estimate.source import Linear, Source, as_source
+from qsim.estimate.source import Source, as_source
+from qsim.ir.ops import Linear
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 

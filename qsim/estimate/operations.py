@@ -15,9 +15,10 @@ import numpy as np
 
 from qsim.estimate.accumulators import proven_bits
 from qsim.estimate.modes import FLOAT, QuantMode, get_quant_mode, mode_of_values, operation
-from qsim.estimate.source import Linear, Source, as_source
+from qsim.estimate.source import Source, as_source
 from qsim.importers.keras.model import LayerNode
 from qsim.ir.layers import multiplications
+from qsim.ir.ops import Linear
 from qsim.numerics import IntArray
 
 _INPUT: QuantMode = (0, 8, 0)

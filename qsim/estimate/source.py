@@ -14,8 +14,6 @@ from qsim.importers.sources import keras_model
 from qsim.ir import Graph
 from qsim.ir import ops as o
 
-Linear = o.Conv2D | o.ConvTranspose2D | o.Dense
-
 QKERAS_INPUT = "ufixed<8,0>"
 """The input format that qkeras.estimate assumes for a model that does not say: quantized_relu(8, 0)."""
 
@@ -28,11 +26,11 @@ class Source:
     graph: Graph
     nodes: Mapping[str, LayerNode] = field(default_factory=dict)
 
-    def linear(self) -> dict[str, list[Linear]]:
+    def linear(self) -> dict[str, list[o.Linear]]:
         """Layer -> its convolutions and products, in execution order."""
-        found: dict[str, list[Linear]] = {}
+        found: dict[str, list[o.Linear]] = {}
         for op in self.graph.ops:
-            if isinstance(op, Linear):
+            if isinstance(op, o.Linear):
                 found.setdefault(self._owner(op.layer), []).append(op)
         return found
 

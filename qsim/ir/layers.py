@@ -9,8 +9,6 @@ from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rescale
 
-_ACCUMULATING = (o.Conv2D, o.ConvTranspose2D, o.Dense, o.MatMul, o.SumPool2D, o.Reduce)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LayerFacts:
@@ -65,8 +63,8 @@ def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
     found = []
     for layer in graph.layers():
         ops = [op for op in graph.ops if op.layer == layer]
-        kernels = [op.weights for op in ops if isinstance(op, o.Conv2D | o.ConvTranspose2D | o.Dense)]
-        sums = [graph[op.output] for op in ops if isinstance(op, _ACCUMULATING)]
+        kernels = [op.weights for op in ops if isinstance(op, o.Linear)]
+        sums = [graph[op.output] for op in ops if op.accumulates]
         found.append(
             LayerFacts(
                 layer=layer,

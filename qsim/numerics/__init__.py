@@ -14,6 +14,7 @@ from qsim.numerics.rescale import (
     shift_only,
 )
 from qsim.numerics.rounding import Array, Rounding, divide_rounded, shift_rounded
+from qsim.numerics.tables import exhaustive
 
 __all__ = [
     "FLOAT32_EXACT",
@@ -30,6 +31,7 @@ __all__ = [
     "Scheme",
     "assert_fits",
     "divide_rounded",
+    "exhaustive",
     "limits",
     "overflow",
     "parse_format",

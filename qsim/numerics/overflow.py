@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import numpy as np
 
 from qsim.numerics.formats import IntFormat
 from qsim.numerics.rounding import Array
+from qsim.numerics.tables import exhaustive
 
 
 class Overflow(Enum):
@@ -41,6 +43,34 @@ def wrap(x: Array, fmt: IntFormat) -> Array:
     return np.asarray(low_bits - (sign << fmt.width))
 
 
+def _saturated(x: Array, fmt: IntFormat, mode: Overflow) -> Array:
+    low, high = limits(fmt, mode)
+    return np.asarray(np.minimum(np.maximum(x, low), high))
+
+
+def _wrapped_sm(x: Array, fmt: IntFormat) -> Array:
+    kept = wrap(x, fmt)
+    if not fmt.signed:
+        return kept
+    one = np.asarray(1, dtype=x.dtype)
+    lowest_dropped = (x >> min(fmt.width, 63)) & one
+    kept_sign = (x >> (fmt.width - 1)) & one
+    return np.where(lowest_dropped != kept_sign, wrap(~kept, fmt), kept)
+
+
+_RULES: Mapping[Overflow, Callable[[Array, IntFormat], Array]] = exhaustive(
+    {
+        Overflow.WRAP: wrap,
+        Overflow.SAT: lambda x, fmt: _saturated(x, fmt, Overflow.SAT),
+        Overflow.SAT_ZERO: lambda x, fmt: np.where((x < fmt.low) | (x > fmt.high), np.zeros_like(x), x),
+        Overflow.SAT_SYM: lambda x, fmt: _saturated(x, fmt, Overflow.SAT_SYM),
+        Overflow.WRAP_SM: _wrapped_sm,
+    },
+    Overflow,
+    "numerics.overflow",
+)
+
+
 def overflow(x: Array, fmt: IntFormat, mode: Overflow) -> Array:
     """Bring x into ``fmt``, elementwise; codes in, codes out.
 
@@ -48,20 +78,4 @@ def overflow(x: Array, fmt: IntFormat, mode: Overflow) -> Array:
     remaining bits inverted, which folds the number line back and forth instead of jumping; for an unsigned format it
     is WRAP.
     """
-    x = np.asarray(x)
-    match mode:
-        case Overflow.WRAP:
-            return wrap(x, fmt)
-        case Overflow.SAT | Overflow.SAT_SYM:
-            low, high = limits(fmt, mode)
-            return np.asarray(np.minimum(np.maximum(x, low), high))
-        case Overflow.SAT_ZERO:
-            return np.where((x < fmt.low) | (x > fmt.high), np.zeros_like(x), x)
-        case Overflow.WRAP_SM:
-            kept = wrap(x, fmt)
-            if not fmt.signed:
-                return kept
-            one = np.asarray(1, dtype=x.dtype)
-            lowest_dropped = (x >> min(fmt.width, 63)) & one
-            kept_sign = (x >> (fmt.width - 1)) & one
-            return np.where(lowest_dropped != kept_sign, wrap(~kept, fmt), kept)
+    return _RULES[mode](np.asarray(x), fmt)

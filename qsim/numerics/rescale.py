@@ -7,6 +7,7 @@ Sources: ``PLAIN`` is fixed-point arithmetic; the TFLite schemes restate gemmlow
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -16,6 +17,7 @@ import numpy as np
 from qsim.errors import GraphError
 from qsim.numerics.intarray import IntArray, scalar
 from qsim.numerics.rounding import Array, Rounding, shift_rounded
+from qsim.numerics.tables import exhaustive
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -38,6 +40,20 @@ class Scheme(Enum):
     FLOAT32 = "float32"
 
 
+OWN_ROUNDING: Mapping[Scheme, Rounding | None] = exhaustive(
+    {
+        Scheme.PLAIN: None,
+        Scheme.TFLITE_DOUBLE: Rounding.RND_INF,
+        Scheme.TFLITE_UPWARD: Rounding.RND,
+        Scheme.TFLITE_SINGLE: Rounding.RND,
+        Scheme.FLOAT32: Rounding.RND_CONV,
+    },
+    Scheme,
+    "numerics.rescale",
+)
+"""The rounding that a scheme brings with it; None where it is the rescale's to choose."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rescale:
     """One affine rescale: integers in, integers out, before zero point and overflow.
@@ -53,12 +69,7 @@ class Rescale:
     scheme: Scheme
 
     def __post_init__(self) -> None:
-        own = {
-            Scheme.TFLITE_DOUBLE: Rounding.RND_INF,
-            Scheme.TFLITE_UPWARD: Rounding.RND,
-            Scheme.TFLITE_SINGLE: Rounding.RND,
-            Scheme.FLOAT32: Rounding.RND_CONV,
-        }.get(self.scheme)
+        own = OWN_ROUNDING[self.scheme]
         if own is None:
             return
         if self.rounding is not own or self.addend.low or self.addend.high:
@@ -133,22 +144,46 @@ def _float32_product(x: Array, multiplier: Array, shift: Array) -> Array:
     return shift_rounded(pm, shift - xe - pe, Rounding.RND_CONV)
 
 
-def rescale(x: Array, r: Rescale) -> Array:
-    """Apply ``r`` to the int64 (PLAIN also: object) array ``x``; see Scheme for the equations."""
+def _plain(x: Array, r: Rescale) -> Array:
     m, a, s = r.multiplier.values, r.addend.values, r.shift.values
-    if r.scheme is Scheme.PLAIN:
-        if r.is_shift:
-            return shift_rounded(x, s, r.rounding)
-        if x.dtype == object:
-            m, a = m.astype(object), a.astype(object)
-        return shift_rounded(x * m + a, s, r.rounding)
-    if r.scheme is Scheme.FLOAT32:
-        return _float32_product(*np.broadcast_arrays(x, m, s))
-    if r.scheme is Scheme.TFLITE_SINGLE:
-        return shift_rounded(x * m, 31 + s, Rounding.RND)
+    if r.is_shift:
+        return shift_rounded(x, s, r.rounding)
+    if x.dtype == object:
+        m, a = m.astype(object), a.astype(object)
+    return shift_rounded(x * m + a, s, r.rounding)
+
+
+def _double(x: Array, r: Rescale) -> Array:
+    m, s = r.multiplier.values, r.shift.values
     left, right = np.maximum(-s, 0), np.maximum(s, 0)
     high = saturating_rounding_doubling_high_mul(_int32(x << left if left.any() else x), m)
     return _shift_int32(high, right, r.rounding)
+
+
+def _single(x: Array, r: Rescale) -> Array:
+    return shift_rounded(x * r.multiplier.values, 31 + r.shift.values, Rounding.RND)
+
+
+def _float32(x: Array, r: Rescale) -> Array:
+    return _float32_product(*np.broadcast_arrays(x, r.multiplier.values, r.shift.values))
+
+
+_SCHEMES: Mapping[Scheme, Callable[[Array, Rescale], Array]] = exhaustive(
+    {
+        Scheme.PLAIN: _plain,
+        Scheme.TFLITE_DOUBLE: _double,
+        Scheme.TFLITE_UPWARD: _double,
+        Scheme.TFLITE_SINGLE: _single,
+        Scheme.FLOAT32: _float32,
+    },
+    Scheme,
+    "numerics.rescale",
+)
+
+
+def rescale(x: Array, r: Rescale) -> Array:
+    """Apply ``r`` to the int64 (PLAIN also: object) array ``x``; see Scheme for the equations."""
+    return _SCHEMES[r.scheme](x, r)
 
 
 def _shift_int32(x: Array, right: Array, mode: Rounding) -> Array:

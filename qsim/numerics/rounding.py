@@ -5,10 +5,13 @@ Names are Vitis' (UG1399, "ap_[u]fixed" quantization modes). TensorFlow Lite's R
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
 import numpy as np
+
+from qsim.numerics.tables import exhaustive
 
 Array = np.ndarray[Any, Any]
 """int64 arrays, or object arrays of Python integers where a value may pass 63 bits; all rules hold for both."""
@@ -26,24 +29,30 @@ class Rounding(Enum):
     RND_CONV = "rnd_conv"  # nearest, ties to even (AP_RND_CONV; numpy.rint, tf.round)
 
 
+_Up = Callable[[Array, Array, Array, Array], Array]
+"""(floor, whether the remainder is above half, whether it is half, whether x is negative) -> whether floor + 1 it is.
+
+Asked only where there is a remainder."""
+
+_UP: Mapping[Rounding, _Up] = exhaustive(
+    {
+        Rounding.TRN: lambda floor, above, tie, negative: np.zeros_like(above),
+        Rounding.TRN_ZERO: lambda floor, above, tie, negative: negative,
+        Rounding.RND: lambda floor, above, tie, negative: above | tie,
+        Rounding.RND_ZERO: lambda floor, above, tie, negative: above | (tie & negative),
+        Rounding.RND_MIN_INF: lambda floor, above, tie, negative: above,
+        Rounding.RND_INF: lambda floor, above, tie, negative: above | (tie & ~negative),
+        Rounding.RND_CONV: lambda floor, above, tie, negative: above | (tie & (floor % 2 == 1).astype(bool)),
+    },
+    Rounding,
+    "numerics.rounding",
+)
+
+
 def _round_up(floor: Array, twice_remainder: Array, divisor: Array, negative: Array, mode: Rounding) -> Array:
-    """Whether floor + 1 is the result. 0 <= twice_remainder < 2 * divisor."""
+    """Whether floor + 1 is the result. 0 <= twice_remainder < 2 * divisor; quotients that are whole stay."""
     above, tie = twice_remainder > divisor, twice_remainder == divisor
-    match mode:
-        case Rounding.TRN:
-            return np.zeros_like(above)
-        case Rounding.TRN_ZERO:
-            return (twice_remainder > 0) & negative
-        case Rounding.RND:
-            return above | tie
-        case Rounding.RND_ZERO:
-            return above | (tie & negative)
-        case Rounding.RND_MIN_INF:
-            return above
-        case Rounding.RND_INF:
-            return above | (tie & ~negative)
-        case Rounding.RND_CONV:
-            return above | (tie & (floor % 2 == 1).astype(bool))
+    return np.asarray(_UP[mode](floor, above, tie, negative) & (twice_remainder > 0))
 
 
 def divide_rounded(x: Array, divisor: Array | int, mode: Rounding) -> Array:

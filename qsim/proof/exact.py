@@ -8,13 +8,13 @@ fixed multiplier and shift that is an interval for the addend, and the search is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from qsim.numerics import Array, Rounding
+from qsim.numerics import Array, Rounding, exhaustive
 from qsim.numerics.nearest import round_nearest, ties_up
 
 SAMPLE = 64
@@ -126,9 +126,27 @@ def nearest_affine(factor: Fraction, addend: Fraction, bits: int) -> Affine:
     return Affine(multiplier, round_nearest(addend * (1 << shift), Rounding.RND_CONV), shift)
 
 
+_MIRRORED: Mapping[Rounding, Rounding | None] = exhaustive(
+    {
+        Rounding.TRN: None,
+        Rounding.TRN_ZERO: Rounding.TRN_ZERO,
+        Rounding.RND: Rounding.RND_MIN_INF,
+        Rounding.RND_ZERO: Rounding.RND_ZERO,
+        Rounding.RND_MIN_INF: Rounding.RND,
+        Rounding.RND_INF: Rounding.RND_INF,
+        Rounding.RND_CONV: Rounding.RND_CONV,
+    },
+    Rounding,
+    "proof.exact",
+)
+
+
 def mirrored(rounding: Rounding) -> Rounding:
-    """The mode m' with round_m(-x) = -round_m'(x)."""
-    return {Rounding.RND: Rounding.RND_MIN_INF, Rounding.RND_MIN_INF: Rounding.RND}.get(rounding, rounding)
+    """The mode m' with round_m(-x) = -round_m'(x). Raises ValueError where there is none."""
+    found = _MIRRORED[rounding]
+    if found is None:
+        raise ValueError(f"{rounding} has no mirrored mode")
+    return found
 
 
 def _bit_length(factor: Fraction) -> int:

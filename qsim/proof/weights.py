@@ -8,15 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from qsim.ir import Graph
+from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-from qsim.numerics import Array, IntArray
-from qsim.reference.kernels import KERNELS
+from qsim.numerics import Array, IntArray, Overflow, divide_rounded, overflow, rescale
 
 Kind = Literal["binary", "ternary", "power_of_two", "multiplier"]
-
-Linear = o.Conv2D | o.ConvTranspose2D | o.Dense
-"""Operations with constant weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,7 @@ class WeightEncoding:
         return f"{name}, {bits}" + (f", times {self.scale}" if self.scale > 1 else "")
 
 
-def encoding(source: Linear | IntArray | Array) -> WeightEncoding:
+def encoding(source: o.Linear | IntArray | Array) -> WeightEncoding:
     """The encoding of an operation's weights, or of these weights; the first that fits of binary, ternary,
     power_of_two, multiplier. Raises ValueError for no weights at all."""
     values = source if isinstance(source, IntArray | np.ndarray) else source.weights
@@ -122,12 +118,9 @@ def _few_codes(graph: Graph, name: str) -> tuple[int, ...] | None:
         case o.Constant():
             return _distinct(op.values.values)
         case o.Requantize() | o.Divide():
-            if (codes := _few_codes(graph, op.inputs[0])) is None:
-                return None
-            tensor = graph[op.inputs[0]]
-            ends = [np.full((1, *tensor.shape), code, dtype=np.int64) for code in codes]
-            return _distinct(np.stack([KERNELS[type(op)](op, [end], [tensor], graph[name]) for end in ends]))
-        case o.Pad() | o.MaxPool2D() | o.Reshape() | o.Transpose() | o.Slice() | o.Gather() | o.Concat():
+            codes = _few_codes(graph, op.inputs[0])
+            return None if codes is None else _distinct(_rescaled(op, np.array(codes), graph[name]))
+        case _ if op is not None and op.keeps_codes:
             found = [_few_codes(graph, source) for source in op.inputs]
             added = [op.value] if isinstance(op, o.Pad) and any(n for pair in op.pads for n in pair) else []
             taken = [code for part in found if part is not None for code in part]
@@ -136,12 +129,32 @@ def _few_codes(graph: Graph, name: str) -> tuple[int, ...] | None:
             return None
 
 
+def _rescaled(op: o.Requantize | o.Divide, codes: Array, out: Tensor) -> Array:
+    """What ``op`` makes of a few codes, in every channel: (codes, ...)."""
+    x = codes.reshape(-1, *(1 for _ in out.shape))
+    if isinstance(op, o.Divide):
+        quotient = divide_rounded(x * op.numerator.values + op.addend.values, op.divisor.values, op.rounding)
+        return np.asarray(np.clip(quotient + op.zero_point, op.low, op.high))
+    x = x - op.input_zero_point
+    y = rescale(x, op.rescale)
+    if op.negative is not None:
+        y = np.where(x < 0, rescale(x, op.negative), y)
+    y = y + op.zero_point
+    match op.overflow:
+        case Overflow.SAT | Overflow.SAT_SYM:
+            return np.asarray(np.clip(y, op.low, op.high))
+        case Overflow.SAT_ZERO:
+            return np.where((y < op.low) | (y > op.high), 0, y)
+        case Overflow.WRAP | Overflow.WRAP_SM:
+            return overflow(y, out.format, op.overflow)
+
+
 def _distinct(values: Array) -> tuple[int, ...] | None:
     unique = np.unique(values)
     return tuple(int(v) for v in unique) if len(unique) <= 2 else None
 
 
-def sign_magnitude(graph: Graph, op: Linear) -> int | None:
+def sign_magnitude(graph: Graph, op: o.Linear) -> int | None:
     """a > 0 where every input code minus the zero point is provably +a or -a; else None.
 
     Positions outside the image, and the gaps of a strided transposed convolution, hold the zero point: neither.
@@ -152,4 +165,4 @@ def sign_magnitude(graph: Graph, op: Linear) -> int | None:
     return pair[1] - op.input_zero_point
 
 
-__all__ = ["Kind", "Linear", "WeightEncoding", "encoding", "sign_magnitude", "two_codes"]
+__all__ = ["Kind", "WeightEncoding", "encoding", "sign_magnitude", "two_codes"]

@@ -1,4 +1,5 @@
-"""Exact integer convolutions and matrix products, through BLAS wherever a bound proves every partial sum exact.
+"""Reference kernels of the sums of products: exact integer convolutions and matrix products, through BLAS wherever a
+bound proves every partial sum exact.
 
 A float64 (float32) product of integers is exact in any summation order while the sum of magnitudes of its terms stays
 below 2**53 (2**24). The bound used is max over output channels of sum |w| times max |x|, so it covers every partial
@@ -10,10 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from qsim.ir import Tensor
+from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
 from qsim.numerics import FLOAT32_EXACT, FLOAT64_EXACT, Array, assert_fits
+from qsim.reference.base import Kernel, magnitude
+from qsim.reference.windows import pad2d, windows
 
 
 def partial_sum_bound(weights: Array, x_magnitude: int, reduce_axes: tuple[int, ...]) -> int:
@@ -33,27 +37,6 @@ def exact_dtype(bound: int) -> type[np.generic]:
         return np.float64
     assert_fits(-bound, bound, "a sum of products")
     return np.int64
-
-
-def windows(x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int]) -> Array:
-    """A read-only view (N, OH, OW, KH, KW, C) of the sliding windows of an already padded (N, H, W, C) array."""
-    n, h, w, c = x.shape
-    oh = (h - (kernel[0] - 1) * dilation[0] - 1) // strides[0] + 1
-    ow = (w - (kernel[1] - 1) * dilation[1] - 1) // strides[1] + 1
-    sn, sh, sw, sc = x.strides
-    return as_strided(
-        x,
-        (n, oh, ow, kernel[0], kernel[1], c),
-        (sn, sh * strides[0], sw * strides[1], sh * dilation[0], sw * dilation[1], sc),
-        writeable=False,
-    )
-
-
-def pad2d(x: Array, padding: Padding2D, value: Any = 0) -> Array:
-    """(N, H, W, C) padded by ((top, bottom), (left, right)) with ``value``."""
-    if not any(padding[0]) and not any(padding[1]):
-        return x
-    return np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
 
 
 def conv2d(
@@ -125,4 +108,64 @@ def conv2d_transpose(
     return full[:, top : top + output_size[0], left : left + output_size[1]]
 
 
-__all__ = ["conv2d", "conv2d_transpose", "exact_dtype", "matmul", "pad2d", "partial_sum_bound", "windows"]
+def _finish(acc: Array, bias: Any, product_shift: int) -> Array:
+    if product_shift:
+        acc = acc << product_shift
+    return acc if bias is None else acc + bias.values
+
+
+def _conv2d(op: o.Conv2D, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    x = inputs[0] - op.input_zero_point if op.input_zero_point else inputs[0]
+    acc = conv2d(
+        x,
+        op.weights.values,
+        strides=op.strides,
+        dilation=op.dilation,
+        padding=op.padding,
+        groups=op.groups,
+        x_magnitude=magnitude(tensors[0], op.input_zero_point),
+    )
+    return _finish(acc, op.bias, op.product_shift)
+
+
+def _conv_transpose(op: o.ConvTranspose2D, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    acc = conv2d_transpose(
+        inputs[0] - op.input_zero_point,
+        op.weights.values,
+        strides=op.strides,
+        padding=op.padding,
+        output_size=op.output_size,
+        x_magnitude=magnitude(tensors[0], op.input_zero_point),
+    )
+    return _finish(acc, op.bias, op.product_shift)
+
+
+def _dense(op: o.Dense, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    x = inputs[0] - op.input_zero_point if op.input_zero_point else inputs[0]
+    weights = op.weights.values
+    as_kernel = weights.reshape(1, 1, *weights.shape)
+    flat = x.reshape(1, 1, -1, x.shape[-1])  # every leading position is one column of a 1x1 convolution
+    acc = conv2d(
+        flat,
+        as_kernel,
+        strides=(1, 1),
+        dilation=(1, 1),
+        padding=o.NO_PADDING,
+        groups=1,
+        x_magnitude=magnitude(tensors[0], op.input_zero_point),
+    )
+    return _finish(acc.reshape(*x.shape[:-1], -1), op.bias, op.product_shift)
+
+
+def _matmul(op: o.MatMul, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    za, zb = op.zero_points
+    bound = magnitude(tensors[0], za) * magnitude(tensors[1], zb) * tensors[0].shape[-1]
+    return matmul(inputs[0] - za, inputs[1] - zb, max(bound, magnitude(tensors[0], za), magnitude(tensors[1], zb)))
+
+
+KERNELS: dict[type[o.Op], Kernel] = {
+    o.Conv2D: _conv2d,
+    o.ConvTranspose2D: _conv_transpose,
+    o.Dense: _dense,
+    o.MatMul: _matmul,
+}

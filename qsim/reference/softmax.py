@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsim.ir import Tensor
+from qsim.ir import ops as o
 from qsim.ir.ops import Softmax
 from qsim.numerics import (
     Array,
@@ -16,6 +18,7 @@ from qsim.numerics import (
     saturating_rounding_doubling_high_mul,
     shift_rounded,
 )
+from qsim.reference.base import Kernel
 
 _ONE_Q0 = (1 << 31) - 1  # the largest Q0.31 value stands for one
 _EXP_TERMS = (
@@ -101,3 +104,17 @@ def softmax(x: Array, op: Softmax, fmt: IntFormat) -> Array:
     unsaturated = _divide_pot(_mul(exps, reciprocal), exponent)
     y = np.clip(unsaturated + fmt.low, fmt.low, fmt.high)
     return np.where(used, y, fmt.low)
+
+
+def _softmax(op: o.Softmax, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    return softmax(inputs[0], op, out.format)
+
+
+def _argmax(op: o.ArgMax, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    return np.argmax(inputs[0], axis=op.axis + 1).astype(np.int64).reshape(-1, *out.shape)
+
+
+KERNELS: dict[type[o.Op], Kernel] = {
+    o.Softmax: _softmax,
+    o.ArgMax: _argmax,
+}

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph, Input
-from qsim.numerics import Array, Rounding
+from qsim.numerics import Array, Rounding, exhaustive
 from qsim.simulate.native.engine import NativeEngine
 from qsim.simulate.numpy_engine import NumpyEngine
 from qsim.simulate.plan import Row
@@ -166,7 +166,7 @@ class Simulator:
             scale, single = np.float32(q.scale[0]), values.astype(np.float32)
             divided = entry.arithmetic == "float32_divide"
             quotient = (single / scale if divided else single * (np.float32(1) / scale)).astype(np.float64)
-        codes = _round_real(quotient, entry.rounding) + q.zero_point
+        codes = _ROUND_REAL[entry.rounding](quotient) + q.zero_point
         # Limits beyond 53 bits are no float64 numbers: clip as integers.
         whole = np.clip(codes, -(2.0**63), np.nextafter(2.0**63, 0)).astype(np.int64)
         return np.where(codes >= 2.0**63, entry.high, np.clip(whole, entry.low, entry.high))
@@ -179,20 +179,26 @@ class Simulator:
         return {name: array.astype(np.int64, copy=False) for name, array in found.items()}
 
 
-def _round_real(x: Array, mode: Rounding) -> Array:
-    """Round float64 values at the boundary of a graph: the only place where reals are rounded."""
-    match mode:
-        case Rounding.RND_CONV:
-            return np.asarray(np.rint(x))
-        case Rounding.TRN:
-            return np.asarray(np.floor(x))
-        case Rounding.TRN_ZERO:
-            return np.asarray(np.trunc(x))
-        case _:
-            floor = np.floor(x)
-            rest = x - floor  # exact: both are float64 within one unit
-            tie_up = {Rounding.RND: x == x, Rounding.RND_MIN_INF: x != x, Rounding.RND_ZERO: x < 0}.get(mode, x >= 0)
-            return np.asarray(floor + ((rest > 0.5) | ((rest == 0.5) & tie_up)))
+def _nearest(x: Array, ties_up: Array | bool) -> Array:
+    floor = np.floor(x)
+    rest = x - floor  # exact: both are float64 within one unit
+    return np.asarray(floor + ((rest > 0.5) | ((rest == 0.5) & ties_up)))
+
+
+_ROUND_REAL: Mapping[Rounding, Callable[[Array], Array]] = exhaustive(
+    {
+        Rounding.TRN: lambda x: np.asarray(np.floor(x)),
+        Rounding.TRN_ZERO: lambda x: np.asarray(np.trunc(x)),
+        Rounding.RND: lambda x: _nearest(x, True),
+        Rounding.RND_ZERO: lambda x: _nearest(x, x < 0),
+        Rounding.RND_MIN_INF: lambda x: _nearest(x, False),
+        Rounding.RND_INF: lambda x: _nearest(x, x >= 0),
+        Rounding.RND_CONV: lambda x: np.asarray(np.rint(x)),
+    },
+    Rounding,
+    "simulate.engine",
+)
+"""Rounding of float64 values at the boundary of a graph: the only place where reals are rounded."""
 
 
 def _softmax(x: Array) -> Array:

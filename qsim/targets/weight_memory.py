@@ -8,7 +8,8 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.ir import Graph
-from qsim.proof.weights import Linear, encoding
+from qsim.ir.ops import Linear
+from qsim.proof.weights import encoding
 from qsim.targets.c.design import weight_arrays
 from qsim.targets.rtl.lower.tables import build, instance
 from qsim.targets.rtl.network import kernels as s

@@ -39,7 +39,6 @@ _MONOTONE = (
     o.Extremum,
     o.Reduce,
 )
-_LINEAR = (o.Conv2D, o.ConvTranspose2D, o.Dense)
 
 
 def settle(
@@ -75,7 +74,7 @@ def settle(
 def _reach(
     op: o.Op, xs: list[Array], reaches: list[Reach | None], ts: list[Tensor], out: Tensor, exact: Array
 ) -> Reach | None:
-    if isinstance(op, _LINEAR):
+    if isinstance(op, o.Linear):
         return _linear(op, xs[0], reaches[0], ts, out, exact)
     if isinstance(op, o.Requantize | o.Divide):
         return _rescaled(op, xs[0], reaches[0], ts, out)

@@ -11,12 +11,10 @@ from qsim.debug.causes.alternative import Alternative, replaced, run
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, IntFormat, Overflow, overflow
-from qsim.reference.linear import pad2d, windows
-
-Linear = o.Conv2D | o.ConvTranspose2D | o.Dense
+from qsim.reference.windows import pad2d, windows
 
 
-def _bias(op: Linear) -> Iterator[Alternative]:
+def _bias(op: o.Linear) -> Iterator[Alternative]:
     if op.bias is None:
         return
     b = op.bias.values
@@ -34,7 +32,7 @@ def _bias(op: Linear) -> Iterator[Alternative]:
         )
 
 
-def _zero_points(op: Linear) -> Iterator[Alternative]:
+def _zero_points(op: o.Linear) -> Iterator[Alternative]:
     if op.product_shift:
         yield replaced(op, "bias scale", "the products not aligned with the bias", 19, product_shift=0)
     if not op.input_zero_point:
@@ -51,7 +49,7 @@ def _zero_points(op: Linear) -> Iterator[Alternative]:
         yield Alternative(name="padding value", text=text, weight=18, compute=zero_code)
 
 
-def _orders(op: Linear) -> Iterator[Alternative]:
+def _orders(op: o.Linear) -> Iterator[Alternative]:
     w = op.weights.values
     if isinstance(op, o.Dense):
         if w.shape[0] == w.shape[1]:
@@ -81,7 +79,7 @@ def _orders(op: Linear) -> Iterator[Alternative]:
         yield replaced(op, "kernel order", text, 23, weights=IntArray(w.reshape(moved.shape).transpose(order)))
 
 
-def _input_layout(op: Linear) -> Iterator[Alternative]:
+def _input_layout(op: o.Linear) -> Iterator[Alternative]:
     def channels_first(xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
         x = xs[0]
         return run(op, [np.moveaxis(x, -1, 1).reshape(x.shape)] if x.ndim > 2 else [x], ts, out)
@@ -101,7 +99,7 @@ def _input_layout(op: Linear) -> Iterator[Alternative]:
     yield Alternative(name="rows and columns swapped", text=text, weight=19, compute=rows_columns)
 
 
-def _geometry(op: Linear) -> Iterator[Alternative]:
+def _geometry(op: o.Linear) -> Iterator[Alternative]:
     if isinstance(op, o.Dense):
         return
     (top, bottom), (left, right) = op.padding
@@ -127,7 +125,7 @@ def _geometry(op: Linear) -> Iterator[Alternative]:
         yield Alternative(name="padding value", text=text, weight=22, compute=edges)
 
 
-def _accumulation(op: Linear) -> Iterator[Alternative]:
+def _accumulation(op: o.Linear) -> Iterator[Alternative]:
     def float32(xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
         x = (xs[0] - op.input_zero_point).astype(np.float32)
         bias = np.float32(0) if op.bias is None else op.bias.values.astype(np.float32)
@@ -156,7 +154,7 @@ def _accumulation(op: Linear) -> Iterator[Alternative]:
             yield Alternative(name=f"accumulator {verb}", text=text, weight=weight + k, compute=narrow)
 
 
-def linear(op: Linear) -> Iterator[Alternative]:
+def linear(op: o.Linear) -> Iterator[Alternative]:
     """Every alternative of a Conv2D, ConvTranspose2D or Dense but single-weight faults (see ``weight_faults``)."""
     yield from _bias(op)
     yield from _zero_points(op)

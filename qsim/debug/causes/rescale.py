@@ -21,7 +21,7 @@ from qsim.numerics import (
     overflow,
     scalar,
 )
-from qsim.reference.kernels import saturate
+from qsim.reference.rescale import saturate
 
 Rescaling = o.Requantize | o.Divide
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import qsim
 from qsim.debug.diff.diff import Diff, FirstDifference, TensorDiff
 from qsim.debug.pages import report
 from qsim.debug.pages.pictures import HEIGHT, WIDTH, difference_maps, histogram
@@ -21,6 +20,7 @@ from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
 from qsim.numerics import Array
 from qsim.targets.text import environment
+from qsim.version import __version__
 
 TERMS = 400
 """Most products of one sum that the page lists; the sum itself is always whole."""
@@ -47,7 +47,7 @@ def page(result: Diff, problems: Sequence[str] = ()) -> str:
         environment()
         .get_template("report/diff.html.j2")
         .render(
-            version=qsim.__version__,
+            version=__version__,
             model=graph.name,
             profile=graph.profile,
             hash=graph.hash,

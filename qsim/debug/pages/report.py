@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-import qsim
 from qsim.compare.report import Report
 from qsim.debug.pages import layout
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import LayerFacts, layer_facts
 from qsim.numerics import Array
 from qsim.targets.text import environment
+from qsim.version import __version__
 
 TARGET_NAMES = {"c": "C", "hls": "HLS C++", "rtl": "SystemVerilog"}
 """How targets are called in tables."""
@@ -83,7 +83,7 @@ def html(content: Content) -> str:
         environment()
         .get_template("report/report.html.j2")
         .render(
-            version=qsim.__version__,
+            version=__version__,
             model=graph.name,
             profile=graph.profile,
             hash=graph.hash,

@@ -212,7 +212,7 @@ def _reasons(ops: Sequence[o.Op], added: Mapping[str, Sequence[Variable]]) -> li
     """Why the fake-quantized Keras layer and the integer one may legitimately give other codes."""
     names = [v.name for group in added.values() for v in group]
     kinds = {type(op) for op in ops}
-    if kinds & {o.Conv2D, o.ConvTranspose2D, o.Dense}:
+    if any(issubclass(kind, o.Linear) for kind in kinds):
         return [_QUANTIZED_KERNEL if any("kernel_min" in name for name in names) else _UNQUANTIZED_KERNEL]
     if kinds <= _MOVES:
         return ["This layer only picks or moves codes; it adds no difference of its own."]

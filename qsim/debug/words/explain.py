@@ -15,7 +15,7 @@ from qsim.errors import QsimError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray
-from qsim.reference.linear import pad2d, windows
+from qsim.reference.windows import pad2d, windows
 
 _TRIAL_ELEMENTS = 1 << 16
 """Alternatives are first tried on samples of about this many elements; those that survive, on all."""

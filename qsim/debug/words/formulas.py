@@ -62,7 +62,7 @@ def _outside(op: o.Conv2D, zero: int) -> str:
     return f", where an x outside is {zero}" if any(map(any, op.padding)) else ""
 
 
-def _scaled(op: o.Conv2D | o.Dense | o.ConvTranspose2D, products: str) -> str:
+def _scaled(op: o.Linear, products: str) -> str:
     shifted = f"2^{op.product_shift} * {products}" if op.product_shift else products
     return shifted + (" + b[o]" if op.bias is not None else "")
 
@@ -99,7 +99,7 @@ def _dense(graph: Graph, op: o.Dense) -> list[str]:
     return [f"{element('y', [*lead, 'o'])} = {_scaled(op, products)}.", *_constants(graph, op)]
 
 
-def _constants(graph: Graph, op: o.Conv2D | o.Dense | o.ConvTranspose2D) -> list[str]:
+def _constants(graph: Graph, op: o.Linear) -> list[str]:
     """What weights, bias and sum are, and what one step of each is worth."""
     x, y = graph[op.inputs[0]], graph[op.output]
     unit = y.quantization.scale[0] * (1 << op.product_shift) / x.quantization.scale[0]
@@ -277,7 +277,7 @@ FORMULAS: dict[type[o.Op], Formula] = {
     o.Gather: _gather,
     o.ArgMax: _argmax,
 }
-o.check_registry(dict(FORMULAS), "debug.words.formulas")
+o.check_registry(FORMULAS, "debug.words.formulas")
 
 
 def integer_lines(graph: Graph, op: o.Op) -> list[str]:

@@ -90,7 +90,7 @@ REAL: dict[type[o.Op], Sentence] = {
     o.Gather: _always("y = elements of x, moved or repeated by a fixed list of places."),
     o.ArgMax: lambda graph, op: f"y = the place of the greatest x along axis {op.axis}, the first of equal ones.",
 }
-o.check_registry(dict(REAL), "debug.words.reals")
+o.check_registry(REAL, "debug.words.reals")
 
 
 def real_lines(graph: Graph, op: o.Op) -> list[str]:

@@ -154,7 +154,7 @@ NEEDS: dict[type[o.Op], Callable[[Any, Sequence[Tensor], Tensor], Need]] = {
     o.Gather: lambda op, inputs, out: _whole(inputs, out),
     o.ArgMax: _argmax,
 }
-o.check_registry(dict(NEEDS), "HLS FIFO depths")
+o.check_registry(NEEDS, "HLS FIFO depths")
 
 
 def needs(graph: Graph, op: o.Op) -> Need:

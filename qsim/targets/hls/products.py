@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntFormat
-from qsim.proof.weights import Linear, WeightEncoding, encoding, sign_magnitude
+from qsim.proof.weights import WeightEncoding, encoding, sign_magnitude
 from qsim.targets.hls.text import Context, Table, bits, centred, const, table, typedef
 
 MAX_WORD = 32

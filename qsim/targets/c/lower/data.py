@@ -345,7 +345,7 @@ LOWER: dict[type[o.Op], Lower] = {
     o.Gather: gather,
     o.ArgMax: argmax,
 }
-o.check_registry(dict(LOWER), "emit.c")
+o.check_registry(LOWER, "emit.c")
 
 FUSABLE: dict[type[o.Op], bool] = {
     op: op

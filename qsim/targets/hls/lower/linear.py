@@ -8,8 +8,8 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray, IntFormat
-from qsim.proof.weights import Linear
 from qsim.targets.hls.products import Products, products
 from qsim.targets.hls.text import Context, Table, View, centred, const, table, typedef
 

@@ -268,4 +268,4 @@ VIEWS: dict[type[o.Op], Callable[[Any, Context], View]] = {
     o.Gather: _gather,
     o.ArgMax: _argmax,
 }
-o.check_registry(dict(VIEWS), "HLS views")
+o.check_registry(VIEWS, "HLS views")

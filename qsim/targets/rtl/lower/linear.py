@@ -9,8 +9,9 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.ir import Graph
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntFormat
-from qsim.proof.weights import Linear, WeightEncoding
+from qsim.proof.weights import WeightEncoding
 from qsim.targets.rtl.lower.parts import Instance, InstanceRule, Param, StreamRule, module, numbers, streams
 from qsim.targets.rtl.lower.pool import pool_instance, window_geometry
 from qsim.targets.rtl.network.kernels import Builder, Mask, Product, Stream, Window

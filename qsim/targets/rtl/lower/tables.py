@@ -39,7 +39,7 @@ WIRES: tuple[type[s.Kernel], ...] = (s.Source, s.Sink, s.Drain)
 
 def _check() -> None:
     """Raise TypeError where a table lacks an entry or has one too many."""
-    check_registry(dict(STREAMS), "the streaming network")
+    check_registry(STREAMS, "the streaming network")
     if set(POINTWISE) != set(get_args(s.PointwiseOp)):
         raise TypeError("the modules of pointwise ops: not exactly one entry for each")
     kinds = [kind for kind in _concrete(s.Kernel) if kind not in WIRES]

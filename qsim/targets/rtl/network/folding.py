@@ -74,7 +74,7 @@ class Folding:
 
 def is_multiplying(op: o.Op) -> bool:
     """Whether the op is computed by a multiply-accumulate unit that can be folded."""
-    return isinstance(op, o.Conv2D | o.ConvTranspose2D | o.Dense)
+    return isinstance(op, o.Linear)
 
 
 def foldings(op: o.Op, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[Folding]:

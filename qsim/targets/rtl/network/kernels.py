@@ -19,8 +19,8 @@ import numpy as np
 
 from qsim.ir import Graph
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import IntFormat
-from qsim.proof.weights import Linear
 from qsim.targets.rtl.network.folding import Folding
 
 Shape = tuple[int, ...]

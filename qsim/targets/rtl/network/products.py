@@ -11,7 +11,8 @@ from typing import Literal
 
 from qsim.ir import Graph
 from qsim.ir import ops as o
-from qsim.proof.weights import Linear, WeightEncoding, encoding, sign_magnitude
+from qsim.ir.ops import Linear
+from qsim.proof.weights import WeightEncoding, encoding, sign_magnitude
 from qsim.targets.rtl.network.folding import Folding, choose, is_multiplying
 
 Arithmetic = Literal["multiply", "add", "shift", "planes", "xnor"]

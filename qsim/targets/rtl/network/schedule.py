@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qsim.errors import UnsupportedError
-from qsim.proof.weights import Linear
+from qsim.ir.ops import Linear
 from qsim.targets.rtl.network import kernels as s
 from qsim.targets.rtl.network.timing import Channel, Frames, Process, Sender, Source, Steps, Walker, Writer
 

@@ -1,0 +1,36 @@
+"""Reference kernels of windows and reductions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qsim.ir import Tensor
+from qsim.ir import ops as o
+from qsim.numerics import Array
+from qsim.reference.base import Kernel
+from qsim.reference.windows import pad2d, windows
+
+
+def _sum_pool(op: o.SumPool2D, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    view = windows(pad2d(inputs[0], op.padding), op.pool, op.strides, (1, 1))
+    return np.asarray(view.sum(axis=(3, 4)))
+
+
+def _max_pool(op: o.MaxPool2D, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    padded = pad2d(inputs[0], op.padding, np.iinfo(np.int64).min)
+    return np.asarray(windows(padded, op.pool, op.strides, (1, 1)).max(axis=(3, 4)))
+
+
+def _reduce(op: o.Reduce, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
+    axes = tuple(a + 1 for a in op.axes)
+    function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op.kind]
+    return np.asarray(function(inputs[0], axis=axes)).reshape(-1, *out.shape)
+
+
+KERNELS: dict[type[o.Op], Kernel] = {
+    o.SumPool2D: _sum_pool,
+    o.MaxPool2D: _max_pool,
+    o.Reduce: _reduce,
+}
