@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from graphs import small_cnn
 
-from qsim.targets.files import TARGETS, files
+from qsim.targets.files import files
+from qsim.targets.registry import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "qsim"

@@ -21,16 +21,16 @@ from qsim.cli.options import model_options
 from qsim.cli.rescale import show_difference, show_rescales
 from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
-from qsim.compare.tools import require_tools
-from qsim.compare.verify import verify
+from qsim.compare.verify import verify_planned
 from qsim.debug.pages.figures import figures
 from qsim.debug.pages.report import Content, html
 from qsim.errors import QsimError, UsageError
 from qsim.importers import ModelSource, load
 from qsim.ir import to_json
 from qsim.simulate import Simulator
-from qsim.targets.files import TARGETS, emit, files
+from qsim.targets.files import write_files
 from qsim.targets.options import parse_options
+from qsim.targets.registry import TARGETS, planned, require_tools
 from qsim.version import __version__
 
 SEED = 1
@@ -126,19 +126,24 @@ def compile_command(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
-    made = {target: len(files(graph, target, options.get(target))) for target in chosen}
+    plans = {target: planned(graph, target, options.get(target)) for target in chosen}
+    made = {target: plan.files() for target, plan in plans.items()}
     if check:
         require_tools(chosen)
     directories = {target: folder / target for target in chosen}
     report = None
     with view.steps() as progress:
         for target in chosen:
-            progress(f"{target}: writing {made[target]} files to {directories[target]}")
-            emit(graph, target, directories[target], options.get(target))
+            progress(f"{target}: writing {len(made[target])} files to {directories[target]}")
+            write_files(made[target], directories[target])
         if check:
-            settings = {"rtl": {"options": options.get("rtl"), "check_cycles": True}}
-            report = verify(
-                graph, prepared, chosen, codes=True, directories=directories, settings=settings, progress=progress
+            report = verify_planned(
+                simulator,
+                prepared,
+                tuple(plans.values()),
+                directories=directories,
+                thorough=True,
+                progress=progress,
             )
     view.show_layers(graph)
     show_difference(graph)

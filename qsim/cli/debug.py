@@ -14,7 +14,6 @@ from qsim.cli.files import check_writable
 from qsim.cli.options import input_options, model_options
 from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
-from qsim.compare.tools import require_tools
 from qsim.debug.cosim.cosim import cosim
 from qsim.debug.diff.diff import Diff, diff
 from qsim.debug.diff.profiles import compare_profiles
@@ -38,8 +37,8 @@ from qsim.importers import ModelSource, load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.targets.c.design import footprint
-from qsim.targets.files import TARGETS
+from qsim.targets.c.design import plan as plan_c
+from qsim.targets.registry import TARGETS, require_tools
 
 ENGINES = ("tflm", "litert")
 WAVEFORMS = (".vcd", ".fst", ".ghw")
@@ -166,8 +165,8 @@ def _other_side(against: str, source: ModelSource) -> Any:
         plain = path.suffix.lower() == ".tflite"
         return load(against, input_format=None if plain else source.input_format)
     raise UsageError(
-        f"--against {against!r} is none of c, hls, rtl, keras, tflm, litert, a folder, an .npz file, a model file or a "
-        "waveform"
+        f"--against {against!r} is none of {', '.join((*TARGETS, 'keras', *ENGINES))}, a folder, an .npz file, a model "
+        "file or a waveform"
     )
 
 
@@ -307,7 +306,7 @@ def estimate_command(
     reals = {name: graph[name].quantization.real(a) for name, a in inputs.items()}
     limits = proven_input_ranges(described)
     try:
-        memory: Any = footprint(graph)
+        memory: Any = plan_c(graph).footprint
     except UnsupportedError as error:
         memory = f"the C target does not take this model: {error}"
     debug_view.show_estimate(

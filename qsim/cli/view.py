@@ -16,10 +16,11 @@ from rich.text import Text
 
 from qsim.compare.clipping import clipped_inputs
 from qsim.compare.report import Report
-from qsim.debug.pages.report import TARGET_NAMES, Accuracy, Figure, clip
+from qsim.debug.pages.report import Accuracy, Figure, clip
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
 from qsim.numerics import Array
+from qsim.targets.registry import TARGETS
 from qsim.targets.weight_memory import weight_memory
 
 PIPE_WIDTH = 160
@@ -111,37 +112,28 @@ def show_layers(graph: Graph) -> None:
 
 
 def show_weights(graph: Graph) -> None:
-    """What the weights of each layer take in C and RTL, and which kernel computes with them."""
+    """What the weights of each layer take in each target, and which kernel computes with them."""
     found = weight_memory(graph)
     if not found:
         return
-    rows: list[Sequence[object]] = [
-        (
-            clip(m.tensor),
-            m.count,
-            m.distinct,
-            m.encoding,
-            _or_dash(m.c_bytes),
-            _or_dash(m.c_kernel),
-            _or_dash(m.rtl_bits),
-            _or_dash(m.rtl_kernel),
-        )
-        for m in found
-    ]
-    c, rtl = _sum([m.c_bytes for m in found]), _sum([m.rtl_bits for m in found])
-    rows.append(("total", sum(m.count for m in found), "", "", c, "", rtl, ""))
-    columns = ("sums", "weights", "values", "encoding", "C bytes", "C kernel", "RTL bits", "RTL kernel")
-    table("Weight memory", columns, rows, right=(1, 2, 4, 6))
+    rows: list[Sequence[object]] = []
+    kernels: list[Sequence[object]] = []
+    for m in found:
+        stored = [m.stored.get(name) for name in TARGETS]
+        bits = ("-" if s is None else s.bits for s in stored)
+        rows.append((clip(m.tensor), m.count, m.distinct, m.encoding, *bits))
+        kernels.append((clip(m.tensor), *("-" if s is None else s.kernel for s in stored)))
+    totals = [_sum([m.stored[name].bits if name in m.stored else None for m in found]) for name in TARGETS]
+    rows.append(("total", sum(m.count for m in found), "", "", *totals))
+    columns = ("sums", "weights", "values", "encoding", *(f"{name} bits" for name in TARGETS))
+    table("Weight memory", columns, rows, right=(1, 2, *range(4, len(columns))))
+    table("Weight kernels", ("sums", *TARGETS), kernels)
     paragraph(
-        "\nC bytes: the array in weights.c; 0: an earlier line's, whose weights are the same. Binary weights take one "
-        "bit and ternary ones two, each output's (depthwise: each tap's) padded to words of 32, unless bytes take no "
-        "more. RTL bits: the weight memory, at the encoding's bits, without padding. Both at the targets' default "
-        "options."
+        "\nc: the array in weights.c; 0: an earlier line's, whose weights are the same. Binary weights take one bit "
+        "and ternary ones two, each output's (depthwise: each tap's) padded to words of 32, unless bytes take no more. "
+        "hls: the array in the layer's header. rtl: the weight memory, at the encoding's bits, without padding. All at "
+        "the targets' default options."
     )
-
-
-def _or_dash(value: object) -> object:
-    return "-" if value is None else value
 
 
 def _sum(values: Sequence[int | None]) -> object:
@@ -185,7 +177,7 @@ def show_notes(graph: Graph) -> None:
 
 def show_verification(report: Report) -> None:
     """Differing codes per tensor and target, a line per target, and every mismatch in words."""
-    columns = ["tensor", "elements", *(TARGET_NAMES[r.target] for r in report.results)]
+    columns = ["tensor", "elements", *(r.title for r in report.results)]
     rows = [
         (clip(t.name), t.size, *(mark(not r.tensors[t.name], str(r.tensors[t.name])) for r in report.results))
         for t in report.graph.tensors.values()
@@ -195,7 +187,7 @@ def show_verification(report: Report) -> None:
     for result in report.results:
         total = result.samples * sum(report.graph[name].size for name in result.tensors)
         verdict = "equal" if result.ok else "DIFFERENT"
-        line = f"{TARGET_NAMES[result.target]}: {verdict}, {sum(result.tensors.values())} of {total} codes differ"
+        line = f"{result.title}: {verdict}, {sum(result.tensors.values())} of {total} codes differ"
         click.secho(f"{line} ({result.samples} samples, {result.seconds:.1f} s)", fg=None if result.ok else "red")
     for mismatch in report.mismatches:
         paragraph(str(mismatch))

@@ -10,6 +10,8 @@ import numpy as np
 from qsim.errors import GraphError
 from qsim.ir import Graph
 from qsim.numerics import Array
+from qsim.targets.registry import find
+from qsim.targets.target import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +48,18 @@ class TargetResult:
     tensors: Mapping[str, int]
     mismatches: tuple[Mismatch, ...]
     seconds: float
-    facts: Mapping[str, object] = field(default_factory=dict)
-    """Figures that the run measured (simulated cycles, ...)."""
+    figures: tuple[Figure, ...] = ()
+    """Of the design and of its run (bytes, simulated cycles, ...)."""
     outputs: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
         return not self.mismatches
+
+    @property
+    def title(self) -> str:
+        """What the target is called in tables."""
+        return find(self.target).title
 
 
 @dataclass(frozen=True, kw_only=True)

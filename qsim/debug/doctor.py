@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qsim.compare.tools import missing_tools
-from qsim.debug.pages.report import TARGET_NAMES
 from qsim.errors import QsimError, ToolMissingError
 from qsim.importers import ModelSource, importer_of, load
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
-from qsim.targets.files import TARGETS, files
+from qsim.targets.files import encoded
+from qsim.targets.registry import TARGETS, missing_tools
+from qsim.targets.target import AnyTarget
 
 Level = Literal["ok", "note", "missing", "unsupported"]
 
@@ -38,7 +38,7 @@ def examine(source: ModelSource) -> list[Finding]:
         if error.exit_code == 2:
             raise
         return [Finding("import", "unsupported", str(error)), *_survey(source)]
-    return [*_model(graph), *(f for target in TARGETS for f in _target(graph, target))]
+    return [*_model(graph), *(f for target in TARGETS.values() for f in _target(graph, target))]
 
 
 def _survey(source: ModelSource) -> list[Finding]:
@@ -70,12 +70,12 @@ def _model(graph: Graph) -> list[Finding]:
     return found + [Finding("note", "note", note) for note in graph.notes]
 
 
-def _target(graph: Graph, target: str) -> list[Finding]:
-    name = TARGET_NAMES[target]
+def _target(graph: Graph, target: AnyTarget) -> list[Finding]:
+    name = target.title
     try:
-        made = files(graph, target)
+        made = target.planned(graph).files()
     except QsimError as error:
         return [Finding(name, "unsupported", str(error))]
-    size = sum(len(text.encode()) for text in made.values())
+    size = sum(len(encoded(content)) for content in made.values())
     found = [Finding(name, "ok", f"{len(made)} files, {size // 1024 + 1} KiB of source")]
-    return found + [Finding(f"{name}: verify", "missing", text) for text in missing_tools(target)]
+    return found + [Finding(f"{name}: verify", "missing", text) for text in missing_tools(target.name)]

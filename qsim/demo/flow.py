@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from qsim.compare.tools import require_tools
-from qsim.compare.verify import Report, TargetResult, verify
+from qsim.compare.verify import Report, TargetResult, verify_planned
 from qsim.debug.pages.figures import figures
-from qsim.debug.pages.report import TARGET_NAMES, Accuracy, Content, Figure, confusion_matrix, html, observe
+from qsim.debug.pages.report import Accuracy, Content, Figure, confusion_matrix, html, observe
 from qsim.errors import UsageError
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.targets.files import TARGETS, emit
+from qsim.targets.files import write_files
+from qsim.targets.registry import TARGETS, planned, require_tools
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
@@ -105,19 +105,19 @@ def run(
     results: list[TargetResult] = []
     for target in dict.fromkeys(targets):
         progress(f"{target}: writing files to {out / target}")
-        emit(graph, target, out / target)
-        report = verify(
-            graph,
+        plan = planned(graph, target)
+        write_files(plan.files(), out / target)
+        report = verify_planned(
+            simulator,
             {name: array[:images] for name, array in codes.items()},
-            (target,),
-            codes=True,
+            (plan,),
             directories={target: out / target},
-            settings={"rtl": {"check_cycles": True}},
+            thorough=True,
             progress=progress,
         )
         results += report.results
         own = logits.quantization.real(report.results[0].outputs[logits.name]).argmax(axis=-1)
-        accuracy.append(_accuracy(TARGET_NAMES[target], own, record.labels[: len(own)]))
+        accuracy.append(_accuracy(plan.target.title, own, record.labels[: len(own)]))
     verification = Report(graph=graph, results=tuple(results))
     found = figures(graph, verification)
     content = Content(

@@ -1,8 +1,7 @@
-"""Graph -> files, for the three targets."""
+"""Graph -> files of a target, in memory and in a folder."""
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,18 +9,14 @@ from pathlib import Path
 
 from qsim.errors import UsageError
 from qsim.ir import Graph
+from qsim.targets.registry import planned
+from qsim.targets.target import Files
 
-TARGETS = {"c": "qsim.targets.c.design", "hls": "qsim.targets.hls.emit", "rtl": "qsim.targets.rtl.emit"}
-"""Target name -> the module whose ``files(graph, options)`` gives every file's text."""
 
-
-def files(graph: Graph, target: str, options: Mapping[str, object] | None = None) -> dict[str, str]:
-    """The emitted files: relative name -> text. Raises UsageError for an unknown target or option, UnsupportedError
+def files(graph: Graph, target: str, options: Mapping[str, object] | None = None) -> Files:
+    """The emitted files: relative name -> content. Raises UsageError for an unknown target or option, UnsupportedError
     for an op that the target cannot express exactly."""
-    if target not in TARGETS:
-        raise UsageError(f"unknown target {target!r}: choose from {', '.join(TARGETS)}")
-    made: dict[str, str] = importlib.import_module(TARGETS[target]).files(graph, dict(options or {}))
-    return dict(sorted(made.items()))
+    return planned(graph, target, options).files()
 
 
 def emit(graph: Graph, target: str, out_dir: str | Path, options: Mapping[str, object] | None = None) -> list[Path]:
@@ -29,7 +24,12 @@ def emit(graph: Graph, target: str, out_dir: str | Path, options: Mapping[str, o
     return write_files(files(graph, target, options), out_dir)
 
 
-def write_files(made: Mapping[str, str | bytes], out_dir: str | Path) -> list[Path]:
+def encoded(content: str | bytes) -> bytes:
+    """The bytes of a file's content."""
+    return content if isinstance(content, bytes) else content.encode("utf-8")
+
+
+def write_files(made: Files, out_dir: str | Path) -> list[Path]:
     """Write relative name -> content into ``out_dir`` and return the paths.
 
     All or nothing: the files are made in a folder beside ``out_dir`` and moved in when complete. Files that are
@@ -47,7 +47,7 @@ def write_files(made: Mapping[str, str | bytes], out_dir: str | Path) -> list[Pa
         for name, content in made.items():
             path = staging / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+            path.write_bytes(encoded(content))
         for name in made:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(out / name)
@@ -56,4 +56,4 @@ def write_files(made: Mapping[str, str | bytes], out_dir: str | Path) -> list[Pa
     return [out / name for name in made]
 
 
-__all__ = ["TARGETS", "emit", "files", "write_files"]
+__all__ = ["emit", "encoded", "files", "write_files"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qsim.errors import UsageError
-from qsim.targets.files import TARGETS
+from qsim.targets.record import parse
+from qsim.targets.registry import find
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, dict[str, object]]:
     """Target -> option -> value, from TARGET.NAME=VALUE or, for an option that takes one value per layer,
-    TARGET.NAME.LAYER=VALUE (layer names may hold dots). Whole numbers and decimals become numbers.
+    TARGET.NAME.LAYER=VALUE (layer names may hold dots). Values have the types that the target's options say.
 
-    Raises UsageError for other forms, unknown targets, and an option given both ways. Whether a target has the option
-    is the target's to say.
+    Raises UsageError for other forms, unknown targets and options, a value of another type, and an option given both
+    ways or twice.
     """
     found: dict[str, dict[str, object]] = {}
     for text in texts:
@@ -21,29 +22,22 @@ def parse_options(texts: Iterable[str]) -> dict[str, dict[str, object]]:
         parts = place.split(".", 2)
         if not equals or len(parts) < 2 or not all(parts):
             raise UsageError(f"cannot read the option {text!r}: write TARGET.NAME=VALUE or TARGET.NAME.LAYER=VALUE")
-        target, name = parts[:2]
-        if target not in TARGETS:
-            raise UsageError(f"option {text!r}: unknown target {target!r}; choose from {', '.join(TARGETS)}")
-        options = found.setdefault(target, {})
+        name, option = parts[:2]
+        target, owner = find(name), f"target {name}"
+        options = found.setdefault(name, {})
         if len(parts) == 2:
-            if name in options:
-                raise UsageError(f"option {target}.{name} is given twice")
-            options[name] = _number(value)
+            if option in options:
+                raise UsageError(f"option {name}.{option} is given twice")
+            options[option] = parse(target.options, option, value, owner)
             continue
-        layers = options.setdefault(name, {})
+        layer = parse(target.options, option, value, owner, layer=True)
+        layers = options.setdefault(option, {})
         if not isinstance(layers, dict):
-            raise UsageError(f"option {target}.{name} is given for the whole design and for layer {parts[2]!r}")
-        layers[parts[2]] = _number(value)
+            raise UsageError(f"option {name}.{option} is given for the whole design and for layer {parts[2]!r}")
+        if parts[2] in layers:
+            raise UsageError(f"option {name}.{option}.{parts[2]} is given twice")
+        layers[parts[2]] = layer
     return found
-
-
-def _number(text: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 __all__ = ["parse_options"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 
 from qsim.ir import Graph
+from qsim.targets.record import Record
 from qsim.version import __version__
 
 _RESERVED = """
@@ -56,6 +58,12 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=jinja2.select_autoescape(("html.j2",)),
     )
+
+
+def render(template: str, view: Record, **more: object) -> str:
+    """``template`` filled with the fields of ``view``, and with ``more``."""
+    shown = {entry.name: getattr(view, entry.name) for entry in fields(view)}
+    return environment().get_template(template).render(shown | more)
 
 
 def library(target: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from qsim.cli import app as cli
 from qsim.demo.flow import MODEL, Record
 from qsim.errors import UsageError
 from qsim.importers import load
-from qsim.ir import from_json
+from qsim.ir import Graph, from_json
+from qsim.targets.registry import TARGETS
+from qsim.targets.rtl.design import Design, Options
+from qsim.targets.rtl.target import RTL
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -330,14 +334,10 @@ def test_an_error_with_debug_shows_its_traceback_too(run: Run, monkeypatch: pyte
 
 
 def test_a_failing_target_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = cli.files
+    def refuse(graph: Graph, options: Options) -> Design:
+        raise qsim.errors.UnsupportedError("this cannot be a circuit", layer="conv2")
 
-    def files(graph: Any, target: str, options: Any = None) -> dict[str, str]:
-        if target == "rtl":
-            raise qsim.errors.UnsupportedError("this cannot be a circuit", layer="conv2")
-        return real(graph, target, options)
-
-    monkeypatch.setattr(cli, "files", files)
+    monkeypatch.setitem(TARGETS, "rtl", replace(RTL, plan=refuse))
     code, out, err = run("compile", MODEL, "-o", tmp_path / "out")
     assert (code, out) == (1, "")
     assert "conv2" in error_paragraph(err)

@@ -221,9 +221,9 @@ def test_estimate(run: Run, graph: qsim.Graph) -> None:
     for cost in qsim.estimate.estimate(graph):
         assert f"{cost.layer} {cost.kind} {cost.operations} {cost.weights} " in out
     assert "Horowitz" in out
-    from qsim.targets.c.design import footprint
+    from qsim.targets.c.design import plan
 
-    assert f"{footprint(graph).arena:,} bytes of arena" in out
+    assert f"{plan(graph).footprint.arena:,} bytes of arena" in out
 
 
 def test_sanitizer(run: Run, graph: qsim.Graph, tmp_path: Path) -> None:

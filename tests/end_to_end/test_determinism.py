@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qsim.targets.files import TARGETS
+from qsim.targets.registry import TARGETS
 
 SCRIPT = """
 import sys
 from qsim.demo.flow import MODEL
 from qsim.debug.report import Content, html
-from qsim.emit import TARGETS, emit
+from qsim.targets.files import emit
+from qsim.targets.registry import TARGETS
 from qsim.importers import load
 from qsim.ir import to_json
 from pathlib import Path

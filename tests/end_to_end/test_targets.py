@@ -9,7 +9,7 @@ import pytest
 from qsim.compare.stimulus import sample_codes
 from qsim.compare.verify import verify
 from qsim.importers import load
-from qsim.targets.files import TARGETS
+from qsim.targets.registry import TARGETS
 
 MODELS = {"jet tagger": ("qkeras/qkeras-v3_3layer.keras", "fixed<16,6>")}
 

@@ -40,7 +40,7 @@ def loaded(name: str) -> tuple[Graph, dict[str, Any]]:
 def compare(graph: Graph, target: str, codes: dict[str, Any], budget: int = MULTIPLIERS, cocotb: int = 0) -> Report:
     """Every tensor of the target equal to the simulator's; for RTL also the cycles equal to the predicted ones."""
     options = {"folding": budget}
-    rtl = {"cocotb_frames": cocotb, "check_cycles": True, "options": options}
+    rtl = {"cocotb_frames": cocotb, "check_cycles": True}
     report = verify(graph, codes, (target,), codes=True, options={"rtl": options}, settings={"rtl": rtl})
     assert report.ok, str(report)
     assert list(report.results[0].tensors) == list(graph.tensors)

@@ -87,7 +87,7 @@ def test_hls(cnn: Trained) -> None:
 def compare_rtl(graph: Graph, codes: dict[str, Any], budget: int, cocotb: int = 0) -> None:
     """Every tensor, with random gaps, and free-running in the predicted cycles."""
     options = {"folding": budget}
-    settings = {"cocotb_frames": cocotb, "check_cycles": True, "options": options}
+    settings = {"cocotb_frames": cocotb, "check_cycles": True}
     report = verify(graph, codes, ("rtl",), codes=True, options={"rtl": options}, settings={"rtl": settings})
     assert report.ok, str(report)
     assert list(report.results[0].tensors) == list(graph.tensors)

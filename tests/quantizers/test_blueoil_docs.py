@@ -43,11 +43,15 @@ def test_the_example_runs(tmp_path: Path) -> None:
 
 def test_the_memory_table_is_inspects() -> None:
     found = weight_memory(qsim.load(MODELS["blueoil"][0]))
-    shown = [[m.tensor, str(m.count), m.encoding, str(m.c_bytes), m.c_kernel, str(m.rtl_bits)] for m in found]
+    c, rtl = [m.stored["c"] for m in found], [m.stored["rtl"] for m in found]
+    shown = [
+        [m.tensor, str(m.count), m.encoding, str(in_c.bits // 8), in_c.kernel, str(in_rtl.bits)]
+        for m, in_c, in_rtl in zip(found, c, rtl)
+    ]
     *rows, total = table("Weight memory")
     assert rows == shown
-    sums = [str(sum(getattr(m, field) for m in found)) for field in ("count", "c_bytes", "rtl_bits")]
-    assert total == ["total", sums[0], "", sums[1], "", sums[2]]
+    sums = sum(m.count for m in found), sum(s.bits for s in c) // 8, sum(s.bits for s in rtl)
+    assert total == ["total", str(sums[0]), "", str(sums[1]), "", str(sums[2])]
 
 
 def test_the_benchmark_table_names_the_kernels(tmp_path: Path) -> None:

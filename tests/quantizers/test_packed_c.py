@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import ran
 
 import qsim
 from qsim.errors import QsimError
-from qsim.targets.c.run import run
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -35,7 +35,7 @@ def test_bits_are_counted_by_the_instruction_and_without(flags: str, tmp_path: P
         qsim.emit(graph, "c", folder)
         low, high = graph["x"].range
         codes = {"x": np.random.default_rng(0).integers(low, high + 1, size=(4, *graph["x"].shape))}
-        found = run(graph, folder, codes, cc=f"cc {flags}")
+        found = ran(graph, "c", folder, codes, cc=f"cc {flags}")
         for name, expected in qsim.Simulator(graph).trace_codes(codes["x"]).items():
             assert np.array_equal(found[name], expected), (case.label, name)
         assembly = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from graphs import same_weights, small_cnn
 import qsim
 from qsim.cli import app as cli
 from qsim.demo.flow import MODELS
+from qsim.errors import UnsupportedError
 from qsim.ir import Graph
 from qsim.targets.files import files
+from qsim.targets.registry import TARGETS
+from qsim.targets.rtl.design import Design
+from qsim.targets.rtl.target import RTL
 from qsim.targets.text import identifiers
-from qsim.targets.weight_memory import weight_memory
+from qsim.targets.weight_memory import WeightMemory, weight_memory
 
 BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
 GRAPHS = {
@@ -64,8 +69,8 @@ def rtl_memories(graph: Graph) -> dict[str, tuple[int, list[int]]]:
 def test_c_figures_are_the_emitted_arrays(name: str) -> None:
     graph = GRAPHS[name]()
     emitted = c_arrays(graph)
-    figures = {m.tensor: m.c_bytes for m in weight_memory(graph) if m.c_bytes}
-    assert figures == {tensor: BYTES[kind] * len(values) for tensor, (kind, values) in emitted.items()}
+    figures = {m.tensor: m.stored["c"].bits for m in weight_memory(graph) if m.stored["c"].bits}
+    assert figures == {tensor: 8 * BYTES[kind] * len(values) for tensor, (kind, values) in emitted.items()}
     for op in graph.ops:
         if op.output in emitted and emitted[op.output][0] == "uint32_t":
             # Every +1 is a one in memory, and with two bits every -1; padding is zeros.
@@ -79,7 +84,7 @@ def test_c_figures_are_the_emitted_arrays(name: str) -> None:
 def test_rtl_figures_are_the_emitted_memories(name: str) -> None:
     graph = GRAPHS[name]()
     emitted = rtl_memories(graph)
-    figures = {m.tensor: m.rtl_bits for m in weight_memory(graph)}
+    figures = {m.tensor: m.stored["rtl"].bits for m in weight_memory(graph)}
     assert figures == {tensor: width * len(words) for tensor, (width, words) in emitted.items()}
     for op in graph.ops:
         if op.output in emitted and len(np.unique(op.weights.values)) == 2 and op.weights.low == -op.weights.high:
@@ -93,14 +98,14 @@ def test_a_binary_network_takes_one_bit_a_weight_and_padding() -> None:
     for m in weight_memory(graph):
         outputs = ops[m.tensor].weights.shape[-1]
         assert (m.encoding, m.distinct) == ("binary, 1 bit", 2)
-        assert m.rtl_bits == m.count
-        assert m.c_bytes == 4 * outputs * -(-m.count // outputs // 32)
+        assert m.stored["rtl"].bits == m.count
+        assert m.stored["c"].bits == 32 * outputs * -(-m.count // outputs // 32)
 
 
 def test_equal_weights_are_held_once_in_c() -> None:
     """Two matrices and one bias for four dense ops; what C computes with them is the simulator's."""
     graph = same_weights()
-    assert [m.c_bytes for m in weight_memory(graph)] == [25, 0, 0, 25]
+    assert [m.stored["c"].bits for m in weight_memory(graph)] == [200, 0, 0, 200]
     text = files(graph, "c")["weights.c"]
     assert len(re.findall(r"__weights\[25\] = ", text)) == 2
     assert len(re.findall(r"__bias\[5\] = ", text)) == 1
@@ -110,25 +115,31 @@ def test_equal_weights_are_held_once_in_c() -> None:
 
 def test_inspect_prints_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", str(MODELS["blueoil"][0])]) == 0
-    table = capsys.readouterr().out.split("Weight memory\n")[1].split("\nC bytes:")[0]
-    rows = [line.split() for line in table.splitlines() if not set(line) <= set("─ ")]
+    printed = capsys.readouterr().out
+    memory, kernels = printed.split("Weight memory\n")[1].split("\nc: the array")[0].split("Weight kernels\n")
+    rows, names = (
+        [line.split() for line in text.splitlines() if line.strip() and not set(line) <= set("─ ")]
+        for text in (memory, kernels)
+    )
     found = weight_memory(GRAPHS["blueoil"]())
-    for row, m in zip(rows[1:-1], found, strict=True):
-        shown = f"{m.tensor} {m.count} {m.distinct} {m.encoding} {m.c_bytes} {m.c_kernel} {m.rtl_bits} {m.rtl_kernel}"
-        assert row == shown.split()
-    totals = [sum(getattr(m, field) for m in found) for field in ("count", "c_bytes", "rtl_bits")]
+    for row, kernel, m in zip(rows[1:-1], names[1:], found, strict=True):
+        assert row == f"{m.tensor} {m.count} {m.distinct} {m.encoding} {' '.join(_bits(m))}".split()
+        assert kernel == [m.tensor, *(m.stored[target].kernel for target in TARGETS)]
+    totals = [sum(m.count for m in found), *(sum(m.stored[target].bits for m in found) for target in TARGETS)]
     assert rows[-1] == ["total", *map(str, totals)]
 
 
-def test_a_target_that_cannot_be_emitted_has_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    """The other target's figures stand."""
-    from qsim.errors import UnsupportedError
-    from qsim.targets import weight_memory as module
+def _bits(memory: WeightMemory) -> list[str]:
+    return [str(memory.stored[target].bits) for target in TARGETS]
 
-    def refused(*arguments: object) -> object:
+
+def test_a_target_that_cannot_be_emitted_has_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """The other targets' figures stand."""
+
+    def refused(*arguments: object) -> Design:
         raise UnsupportedError("no")
 
-    monkeypatch.setattr(module, "build", refused)
+    monkeypatch.setitem(TARGETS, "rtl", replace(RTL, plan=refused))
     assert cli.main(["inspect", str(MODELS["blueoil"][0])]) == 0
-    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("total") and "5392" in x)
-    assert line.split() == ["total", "42256", "5392", "-"]
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("total") and "43136" in x)
+    assert line.split() == ["total", "42256", "43136", "42256", "-"]

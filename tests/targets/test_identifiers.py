@@ -6,7 +6,8 @@ import re
 
 from graphs import Net, requantize
 
-from qsim.targets.files import TARGETS, files
+from qsim.targets.files import files
+from qsim.targets.registry import TARGETS
 from qsim.targets.text import LONGEST, identifier, identifiers
 
 PART = "functional_1/batch_normalization_1/FusedBatchNormV3;"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qsim.compare.verify import run_target
+from qsim.compare.verify import run_planned
 from qsim.debug.diff.observations import match_names, read_array, read_dump
 from qsim.debug.words.wrapper import wrapper_variables
 from qsim.errors import ToolMissingError, UsageError
@@ -19,7 +18,7 @@ from qsim.importers.keras.read.revive import live_tfmot
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.targets.files import TARGETS, emit
+from qsim.targets.registry import TARGETS, planned
 
 
 def read_source(graph: Graph, inputs: Mapping[str, Array], against: Any) -> tuple[str, dict[str, Array]]:
@@ -31,14 +30,12 @@ def read_source(graph: Graph, inputs: Mapping[str, Array], against: Any) -> tupl
     if isinstance(against, tuple) and len(against) == 2:
         return against[0], _tflite(graph, inputs, *against)
     if isinstance(against, str) and against in TARGETS:
-        with tempfile.TemporaryDirectory(prefix="qsim-diff-") as scratch:
-            emit(graph, against, Path(scratch) / against)
-            return f"target {against}", run_target(graph, against, Path(scratch) / against, inputs, {})[0]
+        return f"target {against}", dict(run_planned(planned(graph, against), inputs).tensors)
     if isinstance(against, str | Path):
         folder = Path(against)
         target = emitted_target(folder)
         if target:
-            return f"{target} build {folder.name!r}", run_target(graph, target, folder, inputs, {})[0]
+            return f"{target} build {folder.name!r}", dict(run_planned(planned(graph, target), inputs, folder).tensors)
         return f"dump {folder.name!r}", read_dump(folder)
     if hasattr(against, "layers") and callable(against):
         return "the Keras model", _keras(graph, inputs, against)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qsim.compare.report import Report
-from qsim.debug.pages.report import TARGET_NAMES, Figure
+from qsim.debug.pages.report import Figure
 from qsim.ir import Graph
 from qsim.ir.layers import layer_facts
 
@@ -20,24 +20,5 @@ def figures(graph: Graph, report: Report) -> list[Figure]:
         Figure(group="Network", name="widest accumulator", value=f"{widest} bits"),
     ]
     for result in report.results:
-        group = TARGET_NAMES[result.target]
-        found += [_fact(group, name, value) for name, value in result.facts.items() if name in NAMES]
+        found += [Figure(group=result.title, name=f.name, value=f.text) for f in result.figures]
     return found
-
-
-NAMES = {
-    "compiler": ("compiler", ""),
-    "multipliers": ("multipliers", ""),
-    "rom_bytes": ("ROM: weights and tables", " bytes"),
-    "ram_bytes": ("RAM: arena and stack", " bytes"),
-    "latency_cycles_predicted": ("latency, predicted", " cycles"),
-    "latency_cycles_simulated": ("latency, simulated", " cycles"),
-    "interval_cycles_predicted": ("cycles between frames, predicted", " cycles"),
-    "interval_cycles_simulated": ("cycles between frames, simulated", " cycles"),
-}
-"""Names that runners give the facts that are figures -> (words, unit)."""
-
-
-def _fact(group: str, name: str, value: object) -> Figure:
-    words, unit = NAMES[name]
-    return Figure(group=group, name=words, value=(f"{value:,}" if isinstance(value, int) else str(value)) + unit)

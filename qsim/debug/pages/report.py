@@ -16,9 +16,6 @@ from qsim.numerics import Array
 from qsim.targets.text import environment
 from qsim.version import __version__
 
-TARGET_NAMES = {"c": "C", "hls": "HLS C++", "rtl": "SystemVerilog"}
-"""How targets are called in tables."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
@@ -111,7 +108,7 @@ def _verdict(report: Report | None) -> dict[str, object] | None:
         return None
     differing = sum(sum(r.tensors.values()) for r in report.results)
     compared = sum(r.samples * sum(report.graph[n].size for n in r.tensors) for r in report.results)
-    names = ", ".join(TARGET_NAMES.get(r.target, r.target) for r in report.results)
+    names = ", ".join(r.title for r in report.results)
     return {
         "ok": report.ok,
         "text": f"{differing:,} of {compared:,} compared codes differ",
@@ -209,7 +206,7 @@ def _verification(graph: Graph, report: Report | None) -> dict[str, Any] | None:
     return {
         "targets": [
             {
-                "name": TARGET_NAMES.get(r.target, r.target),
+                "name": r.title,
                 "samples": f"{r.samples:,}",
                 "seconds": f"{r.seconds:.1f} s",
                 "ok": r.ok,
@@ -249,4 +246,4 @@ def _confusion(matrix: Array | None) -> dict[str, Any] | None:
     return {"rows": rows, "classes": list(range(len(rows)))}
 
 
-__all__ = ["TARGET_NAMES", "Accuracy", "Content", "Figure", "clip", "confusion_matrix", "html", "observe"]
+__all__ = ["Accuracy", "Content", "Figure", "clip", "confusion_matrix", "html", "observe"]

@@ -9,21 +9,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-from qsim.targets.c import dpi as c_dpi
-from qsim.targets.c.layer import LayerView, c_string, describe, layer_view, trace_call
+from qsim.targets.c import dpi
+from qsim.targets.c.calls import output_copies, pointers_of, statements_of
+from qsim.targets.c.layer import LayerView, c_string, describe, layer_view
 from qsim.targets.c.lower.data import LOWER
-from qsim.targets.c.parts import ConstArray, Lowering, Params
+from qsim.targets.c.parts import ConstArray, Kernel, Lowering, Params
 from qsim.targets.c.plan import ALIGNMENT, Schedule, schedule
 from qsim.targets.c.types import CType, storage
-from qsim.targets.text import environment, header_lines, identifier, identifiers, library, one_line
+from qsim.targets.target import Files
+from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
 
 _MAX_ELEMENTS = (1 << 31) - 1
-_TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "kernels.h", "main.c", "Makefile", "CMakeLists.txt")
+_TEMPLATES = (
+    "model.h", "model.c", "weights.h", "weights.c", "kernels.h", "main.c", "Makefile", "CMakeLists.txt", "README.md",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of the emitted C."""
+
+    prefix: str | None = field(
+        default=None, metadata={"help": "What every public name starts with; default: from the model's name."}
+    )
+    dpi: bool = field(
+        default=False,
+        metadata={"help": "Add the folder dpi: the model as a DPI-C package for SystemVerilog simulators."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.prefix is not None and identifier(self.prefix) != self.prefix:
+            raise UsageError(f"option prefix of target c must be a C identifier, not {self.prefix!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,62 +57,170 @@ class Footprint:
     stack: int
 
 
-def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
-    """Relative file name -> text.
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """An input or output of the run function. name: of the argument. macro: what its constants start with."""
 
-    options: ``prefix`` (an identifier, default from the model's name): what every public name starts with; ``dpi``:
-    whether to add the folder dpi, the model as a DPI-C package for SystemVerilog simulators.
-    Raises UsageError for other options, UnsupportedError for what C's int64_t cannot compute exactly.
-    """
-    view, used = _view(graph, options)
-    made = {name: environment().get_template(f"c/{name}.j2").render(view) for name in (*_TEMPLATES, "README.md")}
+    name: str
+    const: str
+    type: str
+    bytes: int
+    size: int
+    tensor: str
+    text: str
+    defines: tuple[tuple[str, str], ...]
+    macro: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A tensor's place in the arena: offset in bytes, size in bytes, the layers during which it is alive."""
+
+    type: str
+    name: str
+    offset: int
+    size: int
+    first: int
+    last: int
+    tensor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputCheck:
+    """What to refuse of an input whose C type holds more than its proven range: size: elements; condition: in C."""
+
+    size: int
+    condition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """A tensor as the test program's trace writes it. name: a C string literal."""
+
+    name: str
+    size: int
+    bits: int
+    signed: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Everything that the files of one model are made of; the fields are what the templates read."""
+
+    graph: Graph
+    header: list[str]
+    model: str
+    profile: str
+    notes: list[str]
+    boundaries: list[str]
+    prefix: str
+    macro: str
+    alignment: int
+    arena: int
+    peak: int
+    footprint: Footprint
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    arrays: tuple[ConstArray, ...]
+    symbols: Mapping[tuple[str, str], str]
+    """(output tensor, role) -> symbol of the array that holds it."""
+    kernels: tuple[Kernel, ...]
+    library: tuple[str, ...]
+    """Kernel files that are copied."""
+    layers: tuple[LayerView, ...]
+    buffers: tuple[Place, ...]
+    checks: tuple[InputCheck, ...]
+    statements: tuple[str, ...]
+    copy_params: tuple[Params, ...]
+    traced: tuple[Traced, ...]
+    dpi: bool
+
+    @property
+    def kernel_headers(self) -> list[str]:
+        """What the kernels' text needs besides qsim_common.h, each once."""
+        return list(dict.fromkeys(h for k in self.kernels for h in k.headers))
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the run function, after the arena."""
+        return [f"{p.const}{p.type} *{p.name}" for p in (*self.inputs, *self.outputs)]
+
+    @property
+    def weight_arrays(self) -> dict[str, tuple[ConstArray, str]]:
+        """Output tensor of each op with weights -> the array of weights.c that holds them (one for all ops with the
+        same weights), and the family of the kernel that reads it."""
+        arrays = {a.symbol: a for a in self.arrays}
+        kernels = {k.params: k.family for k in self.kernels}
+        families = {
+            symbol: kernels[params.type]
+            for layer in self.layers
+            for params in layer.params
+            if (symbol := dict(params.fields).get("weights")) is not None
+        }
+        return {
+            tensor: (arrays[symbol], families[symbol])
+            for (tensor, role), symbol in self.symbols.items()
+            if role == "weights"
+        }
+
+
+def files(design: Design) -> Files:
+    """Relative file name -> text."""
+    more = {"kernel_headers": design.kernel_headers, "arguments": design.arguments}
+    made = {name: render(f"c/{name}.j2", design, **more) for name in _TEMPLATES}
     lib = library("c")
-    made |= {name: lib[name] for name in used}
-    return made | c_dpi.files(graph, view) if _flag(options, "dpi") else made
+    made |= {name: lib[name] for name in design.library}
+    if design.dpi:
+        made |= dpi.files(_package(design))
+    return made
 
 
-def footprint(graph: Graph) -> Footprint:
-    """Bytes of the model as ``files`` emits it."""
-    found = _view(graph, {})[0]["footprint"]
-    assert isinstance(found, Footprint)
-    return found
-
-
-def weight_arrays(graph: Graph) -> dict[str, tuple[ConstArray, str]]:
-    """Output tensor of each op with weights -> the array of weights.c that holds them (one for all ops with the same
-    weights), and the family of the kernel that reads it."""
-    view = _view(graph, {})[0]
-    arrays = {a.symbol: a for a in view["arrays"]}  # type: ignore[attr-defined]
-    kernels = {k.params: k.family for k in view["kernels"]}  # type: ignore[attr-defined]
-    families = {
-        symbol: kernels[params.type]
-        for layer in view["layers"]  # type: ignore[attr-defined]
-        for params in layer.params
-        if (symbol := dict(params.fields).get("weights")) is not None
+def plan(graph: Graph, options: Options | None = None) -> Design:
+    """The model in C. Raises UnsupportedError for what C's int64_t cannot compute exactly."""
+    options = options or Options()
+    prefix = options.prefix or identifier(graph.name).lower()
+    _check(graph)
+    names = identifiers(graph)
+    order = schedule(graph)
+    c = Lowering(graph, names, prefix)
+    constants = {
+        op.output: LOWER[o.Constant](op, c).calls((), "", "", "")[0] for op in graph.ops if isinstance(op, o.Constant)
     }
-    symbols: dict[tuple[str, str], str] = view["symbols"]  # type: ignore[assignment]
-    return {
-        tensor: (arrays[symbol], families[symbol]) for (tensor, role), symbol in symbols.items() if role == "weights"
-    }
-
-
-def _prefix(graph: Graph, options: Mapping[str, object]) -> str:
-    for name in options:
-        if name not in ("prefix", "dpi"):
-            raise UsageError(f"unknown option {name!r} of target c: it has prefix and dpi")
-    given = options.get("prefix")
-    if given is None:
-        return identifier(graph.name).lower()
-    if not isinstance(given, str) or identifier(given) != given:
-        raise UsageError(f"option prefix of target c must be a C identifier, not {given!r}")
-    return given
-
-
-def _flag(options: Mapping[str, object], name: str) -> bool:
-    given = options.get(name, False)
-    if given not in (False, True):  # 0 and 1 among them: what the command line can say
-        raise UsageError(f"option {name} of target c is True or False (1 or 0), not {given!r}")
-    return bool(given)
+    layers = tuple(layer_view(group, c) for group in order.groups)
+    copies = output_copies(c, order)
+    stack = max((layer.stack for layer in layers), default=0) + max((k.stack for k in c.kernels.values()), default=0)
+    rom = sum(a.bytes for a in c.arrays.values())
+    pointers = pointers_of(graph, names, order, constants)
+    outputs = dict.fromkeys(x.tensor for x in graph.outputs)
+    boundaries = [f"{out.tensor}: {out.boundary}" for out in graph.outputs if out.boundary != "linear"]
+    return Design(
+        graph=graph,
+        header=header_lines(graph, "c"),
+        model=one_line(graph.name),
+        profile=one_line(graph.profile),
+        notes=[one_line(n) for n in graph.notes],
+        boundaries=[one_line(b) for b in boundaries],
+        prefix=prefix,
+        macro=prefix.upper(),
+        alignment=ALIGNMENT,
+        arena=order.memory.size,
+        peak=order.memory.peak,
+        footprint=Footprint(rom=rom, arena=order.memory.size, stack=stack),
+        inputs=tuple(_port(graph, names, prefix, i.tensor, "in") for i in graph.inputs),
+        outputs=tuple(_port(graph, names, prefix, name, "out") for name in outputs),
+        arrays=tuple(c.arrays.values()),
+        symbols=c.symbols,
+        kernels=tuple(c.kernels.values()),
+        library=_library_files(c),
+        layers=layers,
+        buffers=tuple(_places(graph, names, order)),
+        checks=tuple(_input_checks(graph, names)),
+        statements=tuple(statements_of(graph, names, order, layers, pointers, copies)),
+        copy_params=tuple(params for params, _ in copies.values()),
+        traced=tuple(_traced(t) for t in graph.tensors.values()),
+        dpi=options.dpi,
+    )
 
 
 def _check(graph: Graph) -> None:
@@ -104,54 +233,7 @@ def _check(graph: Graph) -> None:
             )
 
 
-def _view(graph: Graph, options: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
-    prefix = _prefix(graph, options)
-    _check(graph)
-    names = identifiers(graph)
-    plan = schedule(graph)
-    c = Lowering(graph, names, prefix)
-    constants = {
-        op.output: LOWER[o.Constant](op, c).calls((), "", "", "")[0] for op in graph.ops if isinstance(op, o.Constant)
-    }
-    layers = [layer_view(group, c) for group in plan.groups]
-    copies = _output_copies(c, plan)
-    used = _library_files(c)
-    stack = max((layer.stack for layer in layers), default=0) + max((k.stack for k in c.kernels.values()), default=0)
-    rom = sum(a.bytes for a in c.arrays.values())
-    pointers = _pointers(graph, names, plan, constants)
-    inputs = [_port(graph, names, prefix, i.tensor, "in") for i in graph.inputs]
-    outputs = [_port(graph, names, prefix, name, "out") for name in dict.fromkeys(x.tensor for x in graph.outputs)]
-    boundaries = [f"{out.tensor}: {out.boundary}" for out in graph.outputs if out.boundary != "linear"]
-    return {
-        "header": header_lines(graph, "c"),
-        "model": one_line(graph.name),
-        "profile": one_line(graph.profile),
-        "notes": [one_line(n) for n in graph.notes],
-        "boundaries": [one_line(b) for b in boundaries],
-        "prefix": prefix,
-        "macro": prefix.upper(),
-        "alignment": ALIGNMENT,
-        "arena": plan.memory.size,
-        "peak": plan.memory.peak,
-        "footprint": Footprint(rom=rom, arena=plan.memory.size, stack=stack),
-        "inputs": inputs,
-        "outputs": outputs,
-        "arrays": list(c.arrays.values()),
-        "symbols": c.symbols,
-        "kernels": list(c.kernels.values()),
-        "kernel_headers": list(dict.fromkeys(h for k in c.kernels.values() for h in k.headers)),
-        "library": used,
-        "layers": layers,
-        "buffers": _buffers(graph, names, plan),
-        "checks": _input_checks(graph, names),
-        "statements": _statements(graph, names, plan, layers, pointers, copies),
-        "copy_params": [params for params, _ in copies.values()],
-        "traced": [_traced(t) for t in graph.tensors.values()],
-        "arguments": [f"{p['const']}{p['type']} *{p['name']}" for p in (*inputs, *outputs)],
-    }, used
-
-
-def _library_files(c: Lowering) -> list[str]:
+def _library_files(c: Lowering) -> tuple[str, ...]:
     """The kernel files that the instances need, and what those include, sorted."""
     lib = library("c")
     wanted = ["qsim_common.h"]
@@ -162,63 +244,25 @@ def _library_files(c: Lowering) -> list[str]:
         if name not in found:
             found[name] = None
             wanted += re.findall(r'#include "(\w+\.h)"', lib[name])
-    return sorted(found)
+    return tuple(sorted(found))
 
 
-# --- the run function ---------------------------------------------------------------------------------------------
-
-
-def _pointers(graph: Graph, names: dict[str, str], plan: Schedule, constants: dict[str, str]) -> dict[str, str]:
-    """Tensor -> the C expression that points at its elements inside the run function; fused tensors have none."""
-    inputs = {i.tensor: f"in_{names[i.tensor]}" for i in graph.inputs}
-    stored = {group.output for group in plan.groups}
-    found: dict[str, str] = {}
-    for name in graph.tensors:
-        root = plan.roots[name]
-        if root in inputs:
-            found[name] = inputs[root]
-        elif root in constants:
-            found[name] = constants[root]
-        elif root in plan.written:
-            found[name] = f"out_{names[plan.written[root]]}"
-        elif root in stored:
-            found[name] = f"t_{names[root]}"
-    return found
-
-
-def _output_copies(c: Lowering, plan: Schedule) -> dict[str, tuple[Params, str]]:
-    """Graph outputs that are an input, a constant, or share the bytes of another output: a plain copy at the end."""
-    c.begin_layer()
-    copies: dict[str, tuple[Params, str]] = {}
-    for name in plan.copied:
-        t = storage(c.graph[name].format)
-        kernel = c.kernel("copy", [t.short, t.short], [("QSIM_X", t.name), ("QSIM_Y", t.name)])
-        size = f"{{{c.graph[name].size}}}"
-        fields = (("rank", "1"), ("size", size), ("x_stride", "{1}"), ("y_stride", "{1}"))
-        copies[name] = Params(kernel.params, c.local("copy"), fields), kernel.name
-    return copies
-
-
-def _buffers(graph: Graph, names: dict[str, str], plan: Schedule) -> list[dict[str, object]]:
-    rows = []
-    for b in plan.memory.buffers:
-        t = storage(graph[b.name].format)
-        rows.append(
-            {
-                "type": t.name,
-                "name": f"t_{names[b.name]}",
-                "offset": plan.memory.offsets[b.name],
-                "size": b.size,
-                "first": b.first,
-                "last": b.last,
-                "tensor": one_line(b.name),
-            }
+def _places(graph: Graph, names: Mapping[str, str], order: Schedule) -> list[Place]:
+    return [
+        Place(
+            type=storage(graph[b.name].format).name,
+            name=f"t_{names[b.name]}",
+            offset=order.memory.offsets[b.name],
+            size=b.size,
+            first=b.first,
+            last=b.last,
+            tensor=one_line(b.name),
         )
-    return rows
+        for b in order.memory.buffers
+    ]
 
 
-def _input_checks(graph: Graph, names: dict[str, str]) -> list[dict[str, object]]:
-    """For each input whose C type holds more than its proven range: what to refuse."""
+def _input_checks(graph: Graph, names: Mapping[str, str]) -> list[InputCheck]:
     rows = []
     for entry in graph.inputs:
         tensor = graph[entry.tensor]
@@ -229,46 +273,11 @@ def _input_checks(graph: Graph, names: dict[str, str]) -> list[dict[str, object]
         bounds = [f"{x}[i] < {t.literal(low)}"] if low > full_low else []
         bounds += [f"{x}[i] > {t.literal(high)}"] if high < full_high else []
         if bounds:
-            rows.append({"size": tensor.size, "condition": " || ".join(bounds)})
+            rows.append(InputCheck(size=tensor.size, condition=" || ".join(bounds)))
     return rows
 
 
-def _statements(
-    graph: Graph,
-    names: dict[str, str],
-    plan: Schedule,
-    layers: list[LayerView],
-    pointers: dict[str, str],
-    copies: dict[str, tuple[Params, str]],
-) -> list[str]:
-    """The calls of the run function, each followed by the trace of what it stored."""
-
-    def trace(name: str) -> str:
-        return trace_call(graph[name], pointers[name], str(graph[name].size))
-
-    def traces(root: str) -> list[str]:
-        """Of a stored tensor and of its views, while its bytes are alive."""
-        return [trace(name) for name in graph.tensors if plan.roots[name] == root]
-
-    calls = {group.ops[0].output: layer for group, layer in zip(plan.groups, layers, strict=True)}
-    lines = [line for i in graph.inputs for line in traces(i.tensor)]
-    for op in graph.ops:
-        if op.output in calls:
-            layer = calls[op.output]
-            lines += [_call(layer, pointers), *traces(layer.output)]
-        elif isinstance(op, o.Constant):
-            lines += traces(op.output)
-    for name, (params, kernel) in copies.items():
-        lines.append(f"{kernel}({pointers[name]}, out_{names[name]}, &{params.name});")
-    return lines
-
-
-def _call(layer: LayerView, pointers: dict[str, str]) -> str:
-    arguments = [pointers[name] for name in (*layer.sources, layer.output)]
-    return f"{layer.function}({', '.join(arguments)});"
-
-
-def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction: str) -> dict[str, object]:
+def _port(graph: Graph, names: Mapping[str, str], prefix: str, name: str, direction: str) -> Port:
     tensor = graph[name]
     t: CType = storage(tensor.format)
     q = tensor.quantization
@@ -281,28 +290,39 @@ def _port(graph: Graph, names: dict[str, str], prefix: str, name: str, direction
     if q.per_tensor and not q.offset[0] and n < 1 << 63 and d < 1 << 63:
         as_int64 = CType(64, True).literal
         defines += [("SCALE_NUMERATOR", as_int64(n)), ("SCALE_DENOMINATOR", as_int64(d))]
-    return {
-        "name": f"{direction}_{names[name]}",
-        "const": "const " if direction == "in" else "",
-        "type": t.name,
-        "bytes": t.bytes * tensor.size,
-        "size": tensor.size,
-        "tensor": one_line(name),
-        "text": describe(tensor),
-        "defines": [(f"{macro}_{key}", value) for key, value in defines],
-        "macro": macro,
-    }
+    return Port(
+        name=f"{direction}_{names[name]}",
+        const="const " if direction == "in" else "",
+        type=t.name,
+        bytes=t.bytes * tensor.size,
+        size=tensor.size,
+        tensor=one_line(name),
+        text=describe(tensor),
+        defines=tuple((f"{macro}_{key}", value) for key, value in defines),
+        macro=macro,
+    )
 
 
-def _traced(tensor: Tensor) -> dict[str, object]:
+def _traced(tensor: Tensor) -> Traced:
     t = storage(tensor.format)
-    return {
-        "name": c_string(tensor.name),
-        "size": tensor.size,
-        "bits": t.bits,
-        "signed": int(t.signed),
-        "bytes": tensor.size * t.bytes,
-    }
+    return Traced(
+        name=c_string(tensor.name),
+        size=tensor.size,
+        bits=t.bits,
+        signed=int(t.signed),
+        bytes=tensor.size * t.bytes,
+    )
 
 
-__all__ = ["Footprint", "files", "footprint", "weight_arrays"]
+def _package(design: Design) -> dpi.Package:
+    """What the DPI-C package wraps."""
+    return dpi.Package(
+        graph=design.graph,
+        header=design.header,
+        prefix=design.prefix,
+        inputs=[dpi.Argument(p.name, p.type, p.macro) for p in design.inputs],
+        outputs=[dpi.Argument(p.name, p.type, p.macro) for p in design.outputs],
+    )
+
+
+__all__ = ["Design", "Footprint", "InputCheck", "Options", "Place", "Port", "Traced", "files", "plan"]

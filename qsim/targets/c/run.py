@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,31 @@ import numpy as np
 from qsim.errors import QsimError, ToolMissingError
 from qsim.ir import Graph
 from qsim.numerics import Array
-from qsim.targets.c.design import footprint
+from qsim.targets.c.design import Design
 from qsim.targets.c.types import storage
+from qsim.targets.target import Run
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 OPTIMIZED = ("-O2",)
 SANITIZED = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SOURCES = ("model.c", "weights.c", "main.c")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of building and running the emitted C."""
+
+    sanitize: bool = field(
+        default=False, metadata={"help": "Stop at the first undefined behaviour or invalid access (UBSan, ASan)."}
+    )
+    cc: str | None = field(default=None, metadata={"help": "The compiler's command; default: CC, else cc."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """compiler: the command that built the program."""
+
+    compiler: str
 
 
 class CBuildError(QsimError):
@@ -51,25 +70,17 @@ def _call(command: list[str], cwd: Path, what: str, layer: str) -> None:
         raise CBuildError(f"the emitted C of model {layer!r} {what} (exit code {done.returncode}):\n{tail}")
 
 
-def run(
-    graph: Graph,
-    directory: str | Path,
-    codes: Mapping[str, Array],
-    *,
-    sanitize: bool = False,
-    cc: str | None = None,
-    facts: dict[str, object] | None = None,
-) -> dict[str, Array]:
+def run(design: Design, directory: Path, codes: Mapping[str, Array], settings: Settings) -> Run[Measured]:
     """Compile the files that ``emit`` wrote into ``directory`` and run them on ``codes``.
 
-    codes: input tensor name -> int64 (N, *shape). Returns every tensor of the graph, in its order, as int64
-    (N, *shape). The build is strict (-Wall -Wextra -Wconversion -Wshadow -Werror, C99) and made in a temporary folder;
-    with ``sanitize`` it stops at the first undefined behaviour or invalid access (UBSan, ASan). All samples go through
-    one process, one after another in the same arena. facts: gets the compiler and the bytes that the model takes.
+    codes: input tensor name -> int64 (N, *shape). Gives every tensor of the graph, in its order, as int64 (N, *shape).
+    The build is strict (-Wall -Wextra -Wconversion -Wshadow -Werror, C99) and made in a temporary folder. All samples
+    go through one process, one after another in the same arena.
 
     Raises ToolMissingError without a compiler, CBuildError where compiling or running fails.
     """
-    command = compiler(cc).split()
+    graph = design.graph
+    command = compiler(settings.cc).split()
     source = Path(directory).resolve()
     inputs = [i.tensor for i in graph.inputs]
     batch = next(iter(codes.values())).shape[0]
@@ -78,7 +89,7 @@ def run(
         vectors[f"f{k}"] = np.asarray(codes[name]).reshape(batch, -1)
     with tempfile.TemporaryDirectory(prefix="qsim-c-") as scratch:
         build = Path(scratch)
-        flags = [*WARNINGS, *(SANITIZED if sanitize else OPTIMIZED), "-DQSIM_TRACE", f"-I{source}"]
+        flags = [*WARNINGS, *(SANITIZED if settings.sanitize else OPTIMIZED), "-DQSIM_TRACE", f"-I{source}"]
         files = [str(source / name) for name in SOURCES]
         _call([*command, *flags, *files, "-o", str(build / "model_test")], build, "does not compile", graph.name)
         vectors.tofile(build / "inputs.bin")
@@ -88,10 +99,8 @@ def run(
         if (build / "trace.bin").stat().st_size != batch * record.itemsize:
             raise CBuildError(f"the emitted C of model {graph.name!r} wrote an incomplete trace")
         trace = np.fromfile(build / "trace.bin", dtype=record)
-    if facts is not None:
-        taken = footprint(graph)
-        facts |= {"compiler": " ".join(command), "rom_bytes": taken.rom, "ram_bytes": taken.arena + taken.stack}
-    return {name: trace[f"f{k}"].astype(np.int64).reshape(batch, *graph[name].shape) for k, name in enumerate(names)}
+    tensors = {name: trace[f"f{k}"].astype(np.int64).reshape(batch, *graph[name].shape) for k, name in enumerate(names)}
+    return Run(tensors=tensors, measured=Measured(compiler=" ".join(command)))
 
 
-__all__ = ["CBuildError", "compiler", "run"]
+__all__ = ["CBuildError", "Measured", "Settings", "compiler", "run"]

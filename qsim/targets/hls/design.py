@@ -1,282 +1,256 @@
-"""The dataflow network of the HLS target: processes, the streams between them, configurations, in graph order."""
+"""The HLS C++ target: a top function with AXI-Stream ports, one DATAFLOW process per op, streams between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import Literal
 
+import numpy as np
+
+from qsim.errors import UsageError
 from qsim.ir import Graph
-from qsim.targets.hls.fifo import DEFAULT_DEPTH, fork_depths, readers
-from qsim.targets.hls.lower.views import VIEWS
-from qsim.targets.hls.text import Context, Table, View, const, wrapped
-from qsim.targets.text import one_line
+from qsim.numerics import Array
+from qsim.targets.hls.fifo import DEFAULT_DEPTH
+from qsim.targets.hls.network import (
+    Call,
+    Configuration,
+    Network,
+    Port,
+    Row,
+    Stream,
+    Written,
+    cell,
+    comment_text,
+    signature,
+)
+from qsim.targets.hls.text import Context, ap_type, wrapped
+from qsim.targets.target import Files, StoredWeights
+from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
+
+DEFAULT_PART, DEFAULT_CLOCK_NS, DEFAULT_LANES = "xc7a100tcsg324-1", 5.0, 32
+FILE_NAME = 80
+"""Characters of a layer's or model's name that its file name keeps."""
+REST = "*"
+"""In the option reuse: every layer that is not named."""
+
+Control = Literal["ap_ctrl_hs", "ap_ctrl_chain", "ap_ctrl_none", "s_axilite"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
-    """A FIFO between two processes."""
+class Options:
+    """Of the emitted HLS C++."""
 
-    name: str
-    type: str
-    depth: int
+    reuse: int | Mapping[str, int] | None = field(
+        default=None,
+        metadata={
+            "help": "Cycles that one output element of a layer with weights takes, each multiplier being used once "
+            f"per cycle; for all layers, or by layer or tensor name ('{REST}' for the rest). 1: one multiplier per "
+            f"product. Default: the least that needs at most {DEFAULT_LANES} multipliers."
+        },
+    )
+    part: str = field(default=DEFAULT_PART, metadata={"help": "The device for Vitis."})
+    clock_ns: float = field(default=DEFAULT_CLOCK_NS, metadata={"help": "Its clock period in ns."})
+    tlast: bool = field(
+        default=False,
+        metadata={
+            "help": "Ports with TLAST, TKEEP and TSTRB and data of whole bytes (ap_axiu), as a DMA wants them; else "
+            "ports are the exact width of their tensor and have TDATA, TVALID and TREADY only."
+        },
+    )
+    control: Control = field(default="ap_ctrl_hs", metadata={"help": "The protocol of the block."})
+    vectors: Mapping[str, Array] | None = field(
+        default=None,
+        metadata={
+            "help": "Integer codes (N, *shape) of graph inputs and outputs by tensor name, written to vectors/ for the "
+            "test bench."
+        },
+    )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Port:
-    """A top-level AXI-Stream port of one tensor.
-
-    type: of its beats, ``element`` of the tensor's codes, the same but with TLAST. stream: the one inside that carries
-    the codes, the port itself but with TLAST. bits: of TDATA.
-    """
-
-    name: str
-    type: str
-    element: str
-    stream: str
-    bits: int
-    tensor: str
-    shape: str
-    elements: int
-    width: int
-    file: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A process that is written out in the top file: the few whose number of streams varies."""
-
-    name: str
-    body: str
-    comment: str
-    ins: tuple[tuple[str, str], ...]
-    outs: tuple[tuple[str, str], ...]
-    statements: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.part):
+            raise UsageError(f"option part is {self.part!r}; it must be a device name such as {DEFAULT_PART}")
+        if not 0 < self.clock_ns < 1e6:
+            raise UsageError(f"option clock_ns is {self.clock_ns!r}; it must be a clock period in nanoseconds")
+        for name, value in self.reuses.items():
+            if value < 1:
+                raise UsageError(f"option reuse of {name!r} is {value!r}; it must be an integer of at least 1")
 
     @property
-    def signature(self) -> str:
-        """The first line of the function's definition."""
-        return signature(f"static void {self.name}", (*self.ins, *self.outs), " {")
+    def reuses(self) -> Mapping[str, int]:
+        """reuse by name, REST for what is not named."""
+        if self.reuse is None:
+            return {}
+        return self.reuse if isinstance(self.reuse, Mapping) else {REST: self.reuse}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
-    """One line of the dataflow region, and what the trace records after it: (stream, tensor, elements)."""
-
-    comment: str
-    text: str
-    trace: tuple[str, str, int] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Configuration:
-    """A configuration struct and its constant tables, in the header of its layer."""
-
-    name: str
-    comment: str
-    members: tuple[str, ...]
-    tables: tuple[Table, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of the README's table of processes."""
-
-    tensor: str
-    what: str
-    shape: str
-    format: str
-    products: str
-    memory: int
-    turns: int
-    lanes: int
-    terms: int
-    multipliers: int
-
-
-def signature(head: str, streams: Iterable[tuple[str, str]], tail: str) -> str:
-    """``head`` with a stream reference per (name, element type), then ``tail``."""
-    return wrapped(head, [f"hls::stream<{kind}> &{name}" for name, kind in streams], tail)
-
-
 class Design:
-    """The dataflow network of one graph: filled op by op, then read by the templates."""
+    """Everything that the files of one design are made of; the fields are what the templates read."""
 
-    def __init__(self, graph: Graph, context: Context, *, tlast: bool = False) -> None:
-        self.graph, self.context, self.names, self.tlast = graph, context, context.names, tlast
-        self.streams: list[Stream] = []
-        self.calls: list[Call] = []
-        self.written: list[Written] = []
-        self.layers: dict[str, list[Configuration]] = {}
-        self.rows: list[Row] = []
-        self.readers = readers(graph)
-        self.depths = fork_depths(graph)
-        self.inputs = [self._port(e.tensor, f"{self.names[e.tensor]}_in") for e in graph.inputs]
-        self.outputs: list[Port] = []
-        for i, out in enumerate(graph.outputs):
-            repeats = [e.tensor for e in graph.outputs[:i]].count(out.tensor)
-            suffix = f"_out{repeats + 1}" if repeats else "_out"
-            self.outputs.append(self._port(out.tensor, self.names[out.tensor] + suffix))
-        self.sources: dict[str, str] = {}
-        self.branches: dict[str, list[str]] = {}
-        for name in graph.tensors:
-            self._plan(name)
-        for port in self.inputs:
-            if tlast:
-                self._beats(port, "from_beats", [port.name, port.stream])
-            self.calls.append(Call(comment="", text="", trace=(port.stream, port.tensor, port.elements)))
-            self._distribute(port.tensor)
-        for op in graph.ops:
-            self._add(op.output)
-        for port in self.outputs if tlast else ():
-            self._beats(port, "to_beats", [port.stream, port.name])
+    graph: Graph
+    header: list[str]
+    model: str
+    notes: list[str]
+    note_lines: list[str]
+    top: str
+    guard: str
+    tensors: list[tuple[str, str, str, tuple[int, int]]]
+    """Type name, its definition, tensor, proven range."""
+    streams: tuple[Stream, ...]
+    calls: tuple[Call, ...]
+    written: tuple[Written, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    rows: tuple[Row, ...]
+    layers: Mapping[str, Sequence[Configuration]]
+    headers: Mapping[str, str]
+    """Layer -> file name of its header."""
+    tlast: bool
+    control: Control
+    part: str
+    clock_ns: str
+    definition: str
+    declaration: str
+    top_call: str
+    vectors: Mapping[str, str]
+    """File name -> text."""
 
-    def _type(self, tensor: str) -> str:
-        return f"tensors::{self.names[tensor]}_t"
+    @property
+    def multipliers(self) -> int:
+        return sum(row.multipliers for row in self.rows)
 
-    def _port(self, tensor: str, name: str) -> Port:
-        t = self.graph[tensor]
-        bits = -(-t.format.width // 8) * 8
-        return Port(
-            name=name,
-            type=f"ports::{name}_t" if self.tlast else self._type(tensor),
-            element=self._type(tensor),
-            stream=self._stream(f"{name}_codes", tensor) if self.tlast else name,
-            bits=bits if self.tlast else t.format.width,
-            tensor=tensor,
-            shape=" x ".join(map(str, t.shape)) or "1",
-            elements=t.size,
-            width=t.format.width,
-            file=f"{name}.txt",
+    @property
+    def weights(self) -> dict[str, StoredWeights]:
+        """Output tensor of each operation with weights -> the memory that holds them."""
+        return {r.name: StoredWeights(bits=r.memory, kernel=r.kernel) for r in self.rows if r.memory}
+
+
+def _reuse(graph: Graph, options: Options) -> dict[str, int]:
+    """The reuse option by tensor and layer name; "" stands for the rest. Raises UsageError for a name of neither."""
+    known = {op.layer for op in graph.ops} | {op.output for op in graph.ops}
+    for name in options.reuses:
+        if name != REST and name not in known:
+            raise UsageError(f"option reuse names {name!r}, which is no layer or tensor of model {graph.name!r}")
+    return {"" if name == REST else name: value for name, value in options.reuses.items()}
+
+
+def plan(graph: Graph, options: Options | None = None) -> Design:
+    """The dataflow design. Raises UsageError for options that name what the graph does not have, UnsupportedError for
+    an op with no exact streaming form."""
+    options = options or Options()
+    names = identifiers(graph)
+    context = Context(graph=graph, names=names, reuse=_reuse(graph, options), max_lanes=DEFAULT_LANES)
+    network = Network(graph, context, tlast=options.tlast)
+    top = top_name(graph)
+    ports = [(p.name, p.type) for p in (*network.inputs, *network.outputs)]
+    return Design(
+        graph=graph,
+        header=header_lines(graph, "hls"),
+        model=one_line(graph.name),
+        notes=[comment_text(note) for note in graph.notes],
+        note_lines=_note_lines(graph),
+        top=top,
+        guard=top.upper() + "_H",
+        tensors=[(f"{names[t.name]}_t", ap_type(t.format), one_line(t.name), t.range) for t in graph.tensors.values()],
+        streams=tuple(network.streams),
+        calls=tuple(network.calls),
+        written=tuple(network.written),
+        inputs=tuple(network.inputs),
+        outputs=tuple(network.outputs),
+        rows=tuple(network.rows),
+        layers=network.layers,
+        headers=layer_headers(network.layers),
+        tlast=options.tlast,
+        control=options.control,
+        part=options.part,
+        clock_ns=f"{options.clock_ns:g}",
+        definition=signature(f"void {top}", ports, " {"),
+        declaration=signature(f"void {top}", ports, ";"),
+        top_call=wrapped(f"        {top}", [name for name, _ in ports], ";"),
+        vectors=_vectors(network, options.vectors),
+    )
+
+
+def files(design: Design) -> Files:
+    """Every file of the target: relative name -> text."""
+    top = design.top
+    templates = {
+        f"src/{top}.h": "top.h",
+        f"src/{top}.cpp": "top.cpp",
+        "tb/testbench.cpp": "testbench.cpp",
+        "vitis.tcl": "vitis.tcl",
+        "Makefile": "Makefile",
+        "README.md": "README.md",
+    }
+    more = {
+        "c_string": c_string,
+        "cell": cell,
+        "forks": [s for s in design.streams if s.depth > DEFAULT_DEPTH],
+        "layer_headers": list(design.headers.values()),
+        "multipliers": design.multipliers,
+    }
+    found = {name: render(f"hls/{template}.j2", design, **more) for name, template in templates.items()}
+    for layer, configurations in design.layers.items():
+        name = design.headers[layer]
+        guard = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+        found[f"src/{name}"] = render(
+            "hls/params.h.j2", design, layer=one_line(layer), layer_guard=guard, configurations=configurations
         )
+    found |= {f"lib/{name}": text for name, text in library("hls").items()}
+    return found | dict(design.vectors)
 
-    def _beats(self, port: Port, kernel: str, streams: list[str]) -> None:
-        """The process between a port with TLAST and the stream of its codes."""
-        comment = comment_text(f"{port.tensor}: {port.elements} beats of {port.bits} bits, TLAST with the last")
-        config = (const("elements", port.elements), const("bits", port.bits))
-        view = View(equation="", kernel=kernel, config=config)
-        text = self._call(view, f"{port.name}_beats", "ports", comment, streams)
-        self.calls.append(Call(comment=comment, text=text, trace=None))
 
-    def _stream(self, name: str, tensor: str, depth: int = DEFAULT_DEPTH) -> str:
-        self.streams.append(Stream(name=name, type=self._type(tensor), depth=depth))
-        return name
+def _note_lines(graph: Graph) -> list[str]:
+    """The graph's notes as lines of // comments; no line ends in a backslash, which would join it to the next."""
+    lines = []
+    for note in graph.notes:
+        lines += wrap(comment_text(note), 116, initial_indent="Note: ", subsequent_indent="    ")
+    return [line + "." if line.endswith("\\") else line for line in lines]
 
-    def _plan(self, tensor: str) -> None:
-        """Name the stream that the tensor's producer writes (for an input its port) and those that its readers read:
-        one after the other, in the order of ``readers``, then its output ports. Declares those that are FIFOs."""
-        base = f"{self.names[tensor]}_s"
-        entry = [p.stream for p in self.inputs if p.tensor == tensor]
-        ports = [p.stream for p in self.outputs if p.tensor == tensor]
-        read_by = self.readers[tensor]
-        if not entry and not read_by and len(ports) == 1:
-            self.sources[tensor], self.branches[tensor] = ports[0], ports
-            return
-        self.sources[tensor] = entry[0] if entry else self._stream(base, tensor)
-        if len(read_by) == 1 and not ports:
-            self.branches[tensor] = [self.sources[tensor]]
-            return
-        self.branches[tensor] = [
-            self._stream(f"{base}{count}", tensor, self.depths.get((op.output, i), DEFAULT_DEPTH))
-            for count, (op, i) in enumerate(read_by)
-        ] + ports
 
-    def _distribute(self, tensor: str) -> None:
-        """Copy the tensor to all its readers, where it has not exactly one."""
-        t, source, branches = self.graph[tensor], self.sources[tensor], self.branches[tensor]
-        if branches == [source]:
-            return
-        if not branches:
-            name = f"{self.names[tensor]}_discard"
-            comment = comment_text(f"{tensor}: nothing reads it")
-            view = View(equation="", kernel="discard", config=(const("elements", t.size),))
-            text = self._call(view, name, tensor, comment, [source])
-            self.calls.append(Call(comment=comment, text=text, trace=None))
-            return
-        name = f"{self.names[tensor]}_fork"
-        many = f"{len(branches)} readers" if len(branches) > 1 else "its port"
-        self.written.append(
-            Written(
-                name=name,
-                body="fork",
-                comment=comment_text(f"{tensor} to {many}"),
-                ins=(("in0", self._type(tensor)),),
-                outs=tuple((f"out{i}", self._type(tensor)) for i in range(len(branches))),
-                sizes=(t.size,),
+def _vectors(network: Network, vectors: Mapping[str, Array] | None) -> dict[str, str]:
+    """The vector files of the test bench: one sample per line, codes in row-major order."""
+    ports = {port.tensor: port for port in (*network.inputs, *network.outputs)}
+    found = {}
+    for tensor, codes in (vectors or {}).items():
+        if tensor not in ports:
+            raise UsageError(f"option vectors names {tensor!r}, which is no input or output of the model")
+        array = np.asarray(codes)
+        if array.dtype.kind not in "iu" or array.shape[1:] != network.graph[tensor].shape:
+            raise UsageError(
+                f"option vectors: {tensor!r} must be integers of shape (N, *{network.graph[tensor].shape})"
             )
-        )
-        self.calls.append(Call(comment="", text=wrapped(f"    {name}", [source, *branches], ";"), trace=None))
-
-    def _configure(self, layer: str, configuration: Configuration) -> None:
-        self.layers.setdefault(layer, []).append(configuration)
-
-    def _call(self, view: View, name: str, layer: str, comment: str, streams: list[str]) -> str:
-        """Register the configuration of a library kernel and give the text of its call."""
-        if view.config:
-            self._configure(
-                layer,
-                Configuration(name=f"{name}_cfg", comment=comment, members=view.config, tables=view.tables),
-            )
-        arguments = [*streams, *(f"params::{t.name}" for t in view.tables)]
-        return wrapped(f"    qsim::{view.kernel}<params::{name}_cfg>", arguments, ";")
-
-    def _add(self, tensor: str) -> None:
-        op, t = self.graph.producers[tensor], self.graph[tensor]
-        view = VIEWS[type(op)](op, self.context)
-        name, target = self.names[tensor], self.sources[tensor]
-        streams = []
-        for i, source in enumerate(op.inputs):
-            at = [(id(reader), position) for reader, position in self.readers[source]].index((id(op), i))
-            stream = self.branches[source][at]
-            if i in view.broadcasts:
-                repeat = view.broadcasts[i]
-                repeated = f"{name}_broadcast{i}"
-                comment = comment_text(f"{tensor}: {repeat.equation}")
-                target_stream = self._stream(f"{repeated}_s", source)
-                text = self._call(repeat, repeated, op.layer, comment, [stream, target_stream])
-                self.calls.append(Call(comment=comment, text=text, trace=None))
-                stream = target_stream
-            streams.append(stream)
-        shape = "x".join(map(str, t.shape)) or "1"
-        comment = comment_text(f"{tensor}: {view.equation}; {shape} {t.format}")
-        if view.kernel:
-            text = self._call(view, name, op.layer, comment, [*streams, target])
-        else:
-            self.written.append(
-                Written(
-                    name=f"{name}_process",
-                    body=view.body,
-                    comment=comment,
-                    ins=tuple((f"in{i}", self._type(n)) for i, n in enumerate(op.inputs)),
-                    outs=(("out0", self._type(tensor)),),
-                    statements=view.statements,
-                    sizes=view.sizes,
-                )
-            )
-            text = wrapped(f"    {name}_process", [*streams, target], ";")
-        self.calls.append(Call(comment=comment, text=text, trace=(target, tensor, t.size)))
-        self.rows.append(
-            Row(
-                tensor=cell(tensor),
-                what=cell(view.equation),
-                shape=shape,
-                format=str(t.format),
-                products=view.products,
-                memory=view.memory,
-                turns=view.turns,
-                lanes=view.lanes,
-                terms=view.terms,
-                multipliers=view.multipliers,
-            )
-        )
-        self._distribute(tensor)
+        rows = array.reshape(array.shape[0], -1).tolist()
+        found[f"vectors/{ports[tensor].file}"] = "".join(" ".join(map(str, row)) + "\n" for row in rows)
+    return found
 
 
-def comment_text(text: str) -> str:
-    """``text`` for a // comment: one line that does not end in a trigraph for a backslash."""
-    return one_line(text).replace("??/", "?? /")
+def layer_headers(layers: Mapping[str, Sequence[Configuration]]) -> dict[str, str]:
+    """Layer -> its header's file name, unique without regard to case; long names are cut as file systems demand."""
+    found: dict[str, str] = {}
+    taken: dict[str, None] = {}
+    for layer in layers:
+        base = candidate = identifier(layer)[:FILE_NAME].rstrip("_")
+        count = 1
+        while candidate.lower() in taken:
+            count += 1
+            candidate = f"{base}_v{count}"
+        taken[candidate.lower()] = None
+        found[layer] = f"{candidate}_params.h"
+    return found
 
 
-def cell(text: str) -> str:
-    """``text`` for a cell of a Markdown table."""
-    return one_line(text).replace("|", "\\|")
+def top_name(graph: Graph) -> str:
+    """The name of the top function and of its two files."""
+    return f"{identifier(graph.name)[:FILE_NAME].rstrip('_')}_top"
+
+
+def c_string(text: str) -> str:
+    """``text`` as a C string literal, without trigraphs."""
+    return '"' + one_line(text).replace('"', '\\"').replace("?", "\\?") + '"'
+
+
+__all__ = ["Design", "Options", "c_string", "files", "layer_headers", "plan", "top_name"]

@@ -8,17 +8,24 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from qsim.errors import GraphError, ToolMissingError
-from qsim.ir import Graph
 from qsim.numerics import Array
-from qsim.targets.hls.emit import top_name
-from qsim.targets.text import identifiers
+from qsim.targets.hls.design import Design
+from qsim.targets.target import Run
 
 INSTALL = 'pip install "qsim[hls]"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of building and running the C simulation."""
+
+    optimize: str = field(default="-O1", metadata={"help": "The compiler's optimisation flag."})
 
 
 def compiler() -> str:
@@ -88,28 +95,21 @@ def build(directory: Path, top: str, out: Path, *, trace: bool, optimize: str = 
     return program
 
 
-def run(
-    graph: Graph,
-    directory: Path,
-    codes: Mapping[str, Array],
-    *,
-    facts: dict[str, object] | None = None,
-    optimize: str = "-O1",
-) -> dict[str, Array]:
-    """Compile what ``emit`` wrote into ``directory``, run all samples in one process, return every tensor's codes.
+def run(design: Design, directory: Path, codes: Mapping[str, Array], settings: Settings) -> Run[None]:
+    """Compile what ``emit`` wrote into ``directory``, run all samples in one process, give every tensor's codes.
 
-    codes: input tensor -> int64 (N, *shape). Returns tensor -> int64 (N, *shape), inputs and accumulators included.
-    ``facts`` gets the output ports' codes, as the streams gave them, under "outputs" and the number of samples.
+    codes: input tensor -> int64 (N, *shape). Gives tensor -> int64 (N, *shape), inputs and accumulators included.
 
     Raises ToolMissingError without compiler or headers, GraphError where the files do not compile or the run fails.
     """
-    ports = {entry.tensor: f"{identifiers(graph)[entry.tensor]}_in" for entry in graph.inputs}
+    graph = design.graph
+    ports = {port.tensor: port.file for port in design.inputs}
     with tempfile.TemporaryDirectory(prefix="qsim-hls-") as scratch:
         out = Path(scratch)
-        program = build(Path(directory), top_name(graph), out, trace=True, optimize=optimize)
+        program = build(Path(directory), design.top, out, trace=True, optimize=settings.optimize)
         for tensor, name in ports.items():
             rows = np.asarray(codes[tensor], dtype=np.int64).reshape(len(codes[tensor]), -1).tolist()
-            (out / f"{name}.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+            (out / name).write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
         done = subprocess.run(
             [str(program), str(out), str(out / "trace.bin")], capture_output=True, text=True, cwd=scratch
         )
@@ -126,6 +126,8 @@ def run(
     if trace.size != samples * sum(sizes):
         raise GraphError(f"hls: the trace has {trace.size} codes, not {samples} samples of {sum(sizes)}")
     parts = np.split(trace.reshape(samples, -1), np.cumsum(sizes)[:-1], axis=1)
-    if facts is not None:
-        facts["samples"] = samples
-    return {name: part.reshape(samples, *graph[name].shape) for name, part in zip(order, parts)}
+    tensors = {name: part.reshape(samples, *graph[name].shape) for name, part in zip(order, parts)}
+    return Run(tensors=tensors, measured=None)
+
+
+__all__ = ["Settings", "ap_types", "build", "compiler", "run"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from qsim.errors import UsageError
 from qsim.ir import Graph
 from qsim.targets.rtl.lower.tables import build
 from qsim.targets.rtl.network import kernels as s
@@ -13,7 +12,18 @@ from qsim.targets.rtl.network.folding import choose
 from qsim.targets.rtl.network.schedule import Schedule, schedule_network
 from qsim.targets.text import identifier, identifiers
 
-OPTIONS = ("folding",)
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of the emitted SystemVerilog."""
+
+    folding: int | Mapping[str, int] | None = field(
+        default=None,
+        metadata={
+            "help": "Multipliers of the whole design, or products per cycle by layer name (the others as if nothing "
+            "were asked for)."
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +73,10 @@ class Design:
         return next(port for port in self.ports if port.kernel is kernel)
 
 
-def design(graph: Graph, options: Mapping[str, object] | None = None) -> Design:
-    """The streaming design of ``graph``.
-
-    options: ``folding``, as in ``qsim.targets.rtl.network.folding.choose``. Raises UsageError for other options and
-    UnsupportedError for what the target cannot express.
-    """
-    options = options or {}
-    if unknown := [name for name in options if name not in OPTIONS]:
-        raise UsageError(f"target rtl has no option {unknown[0]!r}; it has: {', '.join(OPTIONS)}")
-    network = build(graph, choose(graph, options.get("folding")))
+def plan(graph: Graph, options: Options | None = None) -> Design:
+    """The streaming design of ``graph``. Raises UsageError for a folding of layers that the graph does not have and
+    UnsupportedError for what the target cannot express."""
+    network = build(graph, choose(graph, (options or Options()).folding))
     return Design(
         graph=graph,
         module=f"{identifier(graph.name)}_top",

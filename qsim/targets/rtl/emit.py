@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qsim.ir import Graph
 from qsim.numerics import IntFormat
-from qsim.targets.rtl.design import Design, Port, design
+from qsim.targets.rtl.design import Design, Port
 from qsim.targets.rtl.lower.parts import Instance, Param
 from qsim.targets.rtl.lower.tables import instance
 from qsim.targets.rtl.network import kernels as s
 from qsim.targets.rtl.network.products import layer_products
 from qsim.targets.rtl.text import flag, mem_lines, number
+from qsim.targets.target import Files
 from qsim.targets.text import environment, header_lines, library, one_line
 
 
@@ -101,12 +101,7 @@ class ProductsView:
     text: str
 
 
-def files(graph: Graph, options: Mapping[str, object]) -> dict[str, str]:
-    """Every file of the design of ``graph``: relative name -> text."""
-    return design_files(design(graph, options))
-
-
-def design_files(d: Design) -> dict[str, str]:
+def files(d: Design) -> Files:
     """Every file of a planned design: relative name -> text."""
     memories: dict[str, str] = {}
     kernels = [_view(kernel, d, memories) for kernel in d.network.kernels]

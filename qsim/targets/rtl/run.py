@@ -9,18 +9,18 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from qsim.errors import QsimError, ToolMissingError
-from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.targets.rtl import verilator
-from qsim.targets.rtl.design import Design, design
+from qsim.targets.rtl.design import Design
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.trace import read_traces
+from qsim.targets.target import Run
 
 COCOTB_FRAMES = 4
 """Up to so many samples go through cocotb; of more, the first so many, and all through the native bench."""
@@ -31,67 +31,61 @@ LONG = 300_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaps:
-    """What disturbs a run: idle cycles of the source, backpressure of the sink, a reset in the middle of a frame, all
-    drawn from ``seed``."""
+class Settings:
+    """Of building and simulating the design: what disturbs a run, how much goes through which bench."""
 
-    seed: int
-    idle: bool
-    backpressure: bool
-    reset_mid_frame: bool
+    seed: int = field(default=0, metadata={"help": "Of the idle gaps, the backpressure and the reset."})
+    idle: bool = field(default=True, metadata={"help": "Let the source pause at random."})
+    backpressure: bool = field(default=True, metadata={"help": "Let the sink refuse beats at random."})
+    reset_mid_frame: bool = field(default=True, metadata={"help": "Reset in the middle of a frame."})
+    cocotb_frames: int = field(
+        default=COCOTB_FRAMES, metadata={"help": "Samples that go through cocotb; all go through a C++ bench if more."}
+    )
+    check_cycles: bool = field(
+        default=False, metadata={"help": "Compare the free-running cycles with the predicted ones too."}
+    )
 
 
-def run(
-    graph: Graph,
-    directory: Path,
-    codes: Mapping[str, Array],
-    *,
-    seed: int = 0,
-    backpressure: bool = True,
-    idle: bool = True,
-    reset_mid_frame: bool = True,
-    cocotb_frames: int = COCOTB_FRAMES,
-    check_cycles: bool = False,
-    options: Mapping[str, object] | None = None,
-    facts: dict[str, object] | None = None,
-) -> dict[str, Array]:
-    """Every tensor of ``graph`` as the design in ``directory`` computes it: name -> (N, *shape) int64.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """completions: cycle in which each frame's last output beat of the free run left, the first input beat being in
+    cycle 0; empty where nothing ran free through cocotb."""
+
+    completions: tuple[int, ...]
+
+
+def run(made: Design, directory: Path, codes: Mapping[str, Array], settings: Settings) -> Run[Measured]:
+    """Every tensor as the design in ``directory`` computes it: name -> (N, *shape) int64.
 
     codes: input tensor -> (N, *shape). The first ``cocotb_frames`` samples are sent through cocotb's AXI4-Stream
-    models, free-running and then, after a reset in the middle of a frame (``reset_mid_frame``), with random idle gaps
-    (``idle``) and backpressure (``backpressure``), all drawn from ``seed``; more samples go through a C++ bench with
-    the same kinds of gaps. What the design sends must be what its trace says, and all runs must agree.
-
-    check_cycles: also compare the free-running cycles with the schedule for ``options`` (those given to ``emit``).
-    facts: filled with the design's multipliers and its predicted and simulated free-running cycles.
+    models, free-running and then, after a reset in the middle of a frame, with random idle gaps and backpressure; more
+    samples go through a C++ bench with the same kinds of gaps. What the design sends must be what its trace says, and
+    all runs must agree.
 
     Raises ToolMissingError without Verilator or cocotb; QsimError if the design does not build, stops, disagrees with
     itself between runs, or (check_cycles) takes other cycles than predicted.
     """
-    made = design(graph, options)
     arrays = {name: np.asarray(value, dtype=np.int64) for name, value in codes.items()}
     frames = len(next(iter(arrays.values())))
-    gaps = Gaps(seed=seed, idle=idle, backpressure=backpressure, reset_mid_frame=reset_mid_frame)
     found: dict[str, Array] = {}
+    completions: tuple[int, ...] = ()
     with tempfile.TemporaryDirectory(prefix="qsim-rtl-") as scratch:
-        some = min(frames, cocotb_frames)
+        some = min(frames, settings.cocotb_frames)
         if some:
             bench = CocotbBench(made, directory, Path(scratch) / "cocotb")
-            found, completions = bench.run({name: value[:some] for name, value in arrays.items()}, gaps)
-            if check_cycles:
+            found, completions = bench.run({name: value[:some] for name, value in arrays.items()}, settings)
+            if settings.check_cycles:
                 _compare_cycles(made, completions)
-            if facts is not None:
-                facts |= _cycles(made, completions)
         if frames > some:
-            all_frames = _native(made, directory, Path(scratch) / "native", arrays, gaps, check_cycles)
+            all_frames = _native(made, directory, Path(scratch) / "native", arrays, settings)
             if found:
                 _compare_runs({n: v[:some] for n, v in all_frames.items()}, found, "cocotb and the native bench")
             found = all_frames
-    return found
+    return Run(tensors=found, measured=Measured(completions=completions))
 
 
 def _native(
-    made: Design, directory: Path, build: Path, arrays: Mapping[str, Array], gaps: Gaps, check_cycles: bool
+    made: Design, directory: Path, build: Path, arrays: Mapping[str, Array], gaps: Settings
 ) -> dict[str, Array]:
     """Every tensor from the C++ bench; its ports must agree with its traces."""
     frames = len(next(iter(arrays.values())))
@@ -100,21 +94,9 @@ def _native(
         arrays, seed=gaps.seed + 1, idle=0.2 if gaps.idle else 0.0, backpressure=0.2 if gaps.backpressure else 0.0
     )
     _compare_outputs(made, rough.tensors, rough.outputs, "the native bench")
-    if check_cycles:
+    if gaps.check_cycles:
         _compare_cycles(made, bench.run(arrays, seed=gaps.seed).completions)
     return rough.tensors
-
-
-def _cycles(made: Design, measured: tuple[int, ...]) -> dict[str, object]:
-    """Figures of a free run: latency is the first frame's, the interval that between the last two."""
-    plan = made.schedule
-    found: dict[str, object] = {
-        "multipliers": sum(plan.multipliers.values()),
-        "latency_cycles_predicted": plan.latency,
-        "latency_cycles_simulated": measured[0],
-        "interval_cycles_predicted": plan.interval,
-    }
-    return found | ({"interval_cycles_simulated": measured[-1] - measured[-2]} if len(measured) > 1 else {})
 
 
 def _compare_cycles(made: Design, measured: tuple[int, ...]) -> None:
@@ -181,7 +163,7 @@ class CocotbBench:
                 ) from error
         verilator.keep_objects("cocotb", build)
 
-    def run(self, codes: Mapping[str, Array], gaps: Gaps) -> tuple[dict[str, Array], tuple[int, ...]]:
+    def run(self, codes: Mapping[str, Array], gaps: Settings) -> tuple[dict[str, Array], tuple[int, ...]]:
         """Every tensor's codes and the free-running completion cycles. Raises QsimError where phases disagree."""
         frames = len(next(iter(codes.values())))
         with tempfile.TemporaryDirectory(prefix="qsim-cocotb-") as name:
@@ -198,7 +180,7 @@ class CocotbBench:
             self._check_phase(str(phase["name"]), phase["outputs"], rough)
         return rough, tuple(results["completions"])
 
-    def _settings(self, codes: Mapping[str, Array], gaps: Gaps) -> dict[str, object]:
+    def _settings(self, codes: Mapping[str, Array], gaps: Settings) -> dict[str, object]:
         """What cocotb_bench.py reads, as JSON."""
         ports, latency = self.made.ports, self.made.schedule.latency
         return {
@@ -297,4 +279,4 @@ def _quiet(path: Path) -> Iterator[io.StringIO]:
         yield text
 
 
-__all__ = ["COCOTB_FRAMES", "CocotbBench", "run"]
+__all__ = ["COCOTB_FRAMES", "CocotbBench", "Measured", "Settings", "packages", "run"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import ran
 
 import qsim
 from qsim.ir import Graph
 from qsim.simulate import Simulator
-from qsim.targets.c.run import run
 from qsim.targets.files import emit
 
 TFLITE = (
@@ -31,7 +31,7 @@ def check(graph: Graph, folder: Path, samples: int, *, sanitize: bool) -> None:
         x[0], x[1] = entry.low, entry.high
         codes[entry.tensor] = x
     emit(graph, "c", folder)
-    actual = run(graph, folder, codes, sanitize=sanitize)
+    actual = ran(graph, "c", folder, codes, sanitize=sanitize)
     for name, expected in Simulator(graph).trace_codes(codes).items():
         assert np.array_equal(expected, actual[name]), name
 
@@ -58,7 +58,7 @@ def test_qkeras_json_and_weights(models: Path, tmp_path: Path) -> None:
 
 def test_the_arena_of_a_residual_network_holds_codes_not_accumulators(models: Path) -> None:
     """ResNet-8: three 32x32x16 maps of one byte are alive at once in its first block, and nothing wider is stored."""
-    from qsim.targets.c.design import footprint
+    from qsim.targets.c.design import plan
 
     graph = qsim.load(models / "tflite" / "pretrainedResnet_quant.tflite")
-    assert footprint(graph).arena == 3 * 32 * 32 * 16
+    assert plan(graph).footprint.arena == 3 * 32 * 32 * 16

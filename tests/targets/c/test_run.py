@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import ran
 from c_graphs import C_GRAPHS, random_dag
 from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
 from oracle import Oracle
@@ -15,8 +16,9 @@ from qsim.errors import ToolMissingError
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.simulate import Simulator
-from qsim.targets.c.run import CBuildError, run
+from qsim.targets.c.run import CBuildError
 from qsim.targets.files import emit
+from qsim.targets.registry import planned
 
 GRAPHS = OP_GRAPHS | C_GRAPHS
 
@@ -40,7 +42,7 @@ def test_every_tensor_equals_simulator_and_oracle(name: str, tmp_path: Path) -> 
     graph = GRAPHS[name]()
     codes = corner_codes(graph, 40)
     emit(graph, "c", tmp_path)
-    actual = run(graph, tmp_path, codes, sanitize=True)
+    actual = ran(graph, "c", tmp_path, codes, sanitize=True)
     assert differing(graph, Simulator(graph).trace_codes(codes), actual) == []
     if not any(isinstance(op, o.Softmax) for op in graph.ops):
         for i in range(2):
@@ -54,7 +56,7 @@ def test_random_networks_equal_the_simulator(seed: int, tmp_path: Path) -> None:
     graph = random_graph(1000 + seed)
     codes = corner_codes(graph, 30)
     emit(graph, "c", tmp_path)
-    assert differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes)) == []
+    assert differing(graph, Simulator(graph).trace_codes(codes), ran(graph, "c", tmp_path, codes)) == []
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -62,7 +64,7 @@ def test_random_dags_equal_the_simulator(seed: int, tmp_path: Path) -> None:
     graph = random_dag(seed)
     codes = corner_codes(graph, 20)
     emit(graph, "c", tmp_path)
-    assert differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes)) == []
+    assert differing(graph, Simulator(graph).trace_codes(codes), ran(graph, "c", tmp_path, codes)) == []
 
 
 @pytest.mark.slow
@@ -71,7 +73,7 @@ def test_many_random_dags_equal_the_simulator(seed: int, tmp_path: Path) -> None
     graph = random_dag(100 + seed)
     codes = corner_codes(graph, 20)
     emit(graph, "c", tmp_path)
-    actual = run(graph, tmp_path, codes, sanitize=True)
+    actual = ran(graph, "c", tmp_path, codes, sanitize=True)
     assert differing(graph, Simulator(graph).trace_codes(codes), actual) == []
 
 
@@ -81,7 +83,7 @@ def test_many_random_networks_equal_the_simulator(seed: int, tmp_path: Path) -> 
     graph = random_graph(5000 + seed)
     codes = corner_codes(graph, 60)
     emit(graph, "c", tmp_path)
-    actual = run(graph, tmp_path, codes, sanitize=True)
+    actual = ran(graph, "c", tmp_path, codes, sanitize=True)
     assert differing(graph, Simulator(graph).trace_codes(codes), actual) == []
 
 
@@ -98,7 +100,7 @@ def mutated(tmp_path: Path, file: str, old: str, new: str) -> list[str]:
     codes = corner_codes(graph, 60)
     emit(graph, "c", tmp_path)
     edit(tmp_path, file, old, new)
-    return differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes))
+    return differing(graph, Simulator(graph).trace_codes(codes), ran(graph, "c", tmp_path, codes))
 
 
 def test_a_flipped_weight_bit_is_seen_in_its_layer(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_a_tensor_that_is_not_traced_is_an_error(tmp_path: Path) -> None:
     emit(graph, "c", tmp_path)
     edit(tmp_path, "model.c", 'QSIM_TRACE_TENSOR("add5", block_add5, count, 8, 0);', "")
     with pytest.raises(CBuildError, match="add5: 0 of 256 elements"):
-        run(graph, tmp_path, corner_codes(graph, 2))
+        ran(graph, "c", tmp_path, corner_codes(graph, 2))
 
 
 def test_an_overflow_is_stopped_by_the_sanitizer(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_an_overflow_is_stopped_by_the_sanitizer(tmp_path: Path) -> None:
     emit(graph, "c", tmp_path)
     edit(tmp_path, "model.c", ".product_scale = 1,", ".product_scale = 2000000000,")
     with pytest.raises(CBuildError, match="signed integer overflow"):
-        run(graph, tmp_path, corner_codes(graph, 5), sanitize=True)
+        ran(graph, "c", tmp_path, corner_codes(graph, 5), sanitize=True)
 
 
 def test_an_implicit_conversion_does_not_compile(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_an_implicit_conversion_does_not_compile(tmp_path: Path) -> None:
     emit(graph, "c", tmp_path)
     edit(tmp_path, "qsim_requantize.h", "return (QSIM_Y)QSIM_OVERFLOW", "return QSIM_OVERFLOW")
     with pytest.raises(CBuildError, match="does not compile"):
-        run(graph, tmp_path, corner_codes(graph, 2))
+        ran(graph, "c", tmp_path, corner_codes(graph, 2))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_a_flipped_bit_of_a_packed_weight_is_seen(name: str, kernel: str, tmp_pa
     symbol = re.search(r"\.weights = (\w+),", before)[1]
     start = re.search(rf"{symbol}\[\d+\] = \{{\n    (\d+)u,", (tmp_path / "weights.c").read_text())
     edit(tmp_path, "weights.c", start[0], start[0].replace(f"{start[1]}u", f"{int(start[1]) ^ 16}u"))
-    bad = differing(graph, Simulator(graph).trace_codes(codes), run(graph, tmp_path, codes))
+    bad = differing(graph, Simulator(graph).trace_codes(codes), ran(graph, "c", tmp_path, codes))
     assert symbol == f"{name}_{bad[0]}__weights"
 
 
@@ -195,13 +197,13 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     emit(graph, "c", tmp_path)
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(ToolMissingError, match=r"'no-such-compiler' is not installed.*apt-get install gcc"):
-        run(graph, tmp_path, corner_codes(graph, 1))
+        ran(graph, "c", tmp_path, corner_codes(graph, 1))
 
 
 def test_the_figures_are_reported(tmp_path: Path) -> None:
     graph = small_cnn()
     emit(graph, "c", tmp_path)
-    facts: dict[str, object] = {}
-    run(graph, tmp_path, corner_codes(graph, 1), facts=facts)
-    assert facts["ram_bytes"] == 768 + 64 + 256  # arena, block of the sum, a pool's accumulators
-    assert facts["rom_bytes"] == (36 + 144 + 216 + 60) + 4 * (4 + 4 + 6 + 10) + 5 + 4 + 4
+    figures = planned(graph, "c").run(tmp_path, corner_codes(graph, 1)).figures
+    facts = {figure.name: figure.value for figure in figures}
+    assert facts["RAM: arena and stack"] == 768 + 64 + 256  # arena, block of the sum, a pool's accumulators
+    assert facts["ROM: weights and tables"] == (36 + 144 + 216 + 60) + 4 * (4 + 4 + 6 + 10) + 5 + 4 + 4

@@ -130,7 +130,7 @@ def test_reuse_sets_the_multipliers() -> None:
         ({"reuse": {"conv": 2}}, ["'conv'", "no layer or tensor"]),
         ({"part": "x; exec"}, ["part", "device name"]),
         ({"clock_ns": -1}, ["clock_ns", "-1"]),
-        ({"tlast": 1}, ["tlast", "true or false"]),
+        ({"tlast": 2}, ["tlast", "true or false"]),
         ({"control": "axi"}, ["control", "'axi'", "ap_ctrl_hs", "s_axilite"]),
         ({"vectors": {"nothing": np.zeros((1, 2), int)}}, ["'nothing'", "no input or output"]),
         ({"vectors": {"x": np.zeros((2, 3), int)}}, ["'x'", "(N, *(8, 8, 1))"]),

@@ -15,7 +15,7 @@ from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntFormat
 from qsim.simulate import Simulator
-from qsim.targets.hls.emit import files
+from qsim.targets.files import files
 from qsim.targets.hls.fifo import DEFAULT_DEPTH, fork_depths, meeting_points, needs
 from qsim.targets.hls.run import ap_types, compiler
 
@@ -76,9 +76,8 @@ def threaded(
     codes = corner_codes(graph, 3)
     expected = Simulator(graph).run_codes(codes if len(codes) > 1 else next(iter(codes.values())))
     results = expected if isinstance(expected, dict) else {graph.outputs[0].tensor: expected}
-    made = files(
-        graph, {"vectors": {**codes, **{k: np.broadcast_to(v, (3, *v.shape[1:])) for k, v in results.items()}}}
-    )
+    vectors = {**codes, **{k: np.broadcast_to(v, (3, *v.shape[1:])) for k, v in results.items()}}
+    made = files(graph, "hls", {"vectors": vectors})
     (top,) = [name for name in made if name.endswith("_top.cpp")]
     text = made[top]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import ran
 from c_graphs import C_GRAPHS
 from graphs import OP_GRAPHS, Net, corner_codes, plain, random_graph, requantize, small_cnn
 from oracle import Oracle
@@ -21,7 +22,7 @@ from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat, Rounding
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
-from qsim.targets.hls import run as hls
+from qsim.targets.hls.run import ap_types, compiler
 
 GRAPHS = OP_GRAPHS | C_GRAPHS
 QUICK = (*OP_GRAPHS, "softmaxes", "odd_names")
@@ -30,7 +31,7 @@ QUICK = (*OP_GRAPHS, "softmaxes", "odd_names")
 
 def traced(graph: Graph, codes: dict[str, np.ndarray], folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """Run what ``folder`` holds: the tensors that differ from the simulator's, in graph order, and all codes."""
-    actual = hls.run(graph, folder, codes)
+    actual = ran(graph, "hls", folder, codes)
     expected = Simulator(graph).trace_codes(codes)
     assert set(actual) == set(graph.tensors)
     for name, found in actual.items():
@@ -151,7 +152,7 @@ def test_a_stream_that_is_not_drained_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "src" / "first_params.h"
     path.write_text(substitute(r"elements = 6;", "elements = 5;")(path.read_text()))
     with pytest.raises(GraphError, match="tensor first: 5 elements on the stream, not 6"):
-        hls.run(graph, tmp_path, {"x": np.zeros((1, 4), np.int64)})
+        ran(graph, "hls", tmp_path, {"x": np.zeros((1, 4), np.int64)})
 
 
 def test_files_that_do_not_compile_are_an_error(tmp_path: Path) -> None:
@@ -159,27 +160,27 @@ def test_files_that_do_not_compile_are_an_error(tmp_path: Path) -> None:
     emit(graph, "hls", tmp_path)
     (tmp_path / "src" / "first_params.h").write_text("#error broken here\n")
     with pytest.raises(GraphError, match=r"do not compile:(.|\n)*broken here"):
-        hls.run(graph, tmp_path, {"x": np.zeros((1, 4), np.int64)})
+        ran(graph, "hls", tmp_path, {"x": np.zeros((1, 4), np.int64)})
 
 
 def test_missing_tools_say_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AP_TYPES", str(tmp_path))
     with pytest.raises(ToolMissingError, match=r'pip install "qsim\[hls\]"') as error:
-        hls.ap_types()
+        ap_types()
     assert str(tmp_path) in str(error.value)
     monkeypatch.delenv("AP_TYPES")
     monkeypatch.setenv("XILINX_HLS", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r'pip install "qsim\[hls\]"'):
-        hls.ap_types()
+        ap_types()
     (tmp_path / "include").mkdir()
     for name in ("ap_int.h", "hls_stream.h"):
         (tmp_path / "include" / name).touch()
-    assert hls.ap_types() == tmp_path / "include"
+    assert ap_types() == tmp_path / "include"
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ToolMissingError, match="no-such-compiler"):
-        hls.compiler()
+        compiler()
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="install g\\+\\+"):
-        hls.compiler()
+        compiler()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from built import ran
 from graphs import Net, corner_codes, requantize
 from oracle import Oracle
 
@@ -18,7 +19,6 @@ from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
 from qsim.simulate import Simulator
 from qsim.targets.files import emit, files
-from qsim.targets.hls import run as hls
 
 VALUES: dict[str, list[int]] = {
     "binary": [-1, 1],
@@ -127,7 +127,7 @@ def network(name: str, cells: list[tuple[str, str, str]], channels: int = 4) -> 
 def check(graph: Graph, folder: Path, options: dict[str, object] | None = None, samples: int = 12) -> None:
     codes = corner_codes(graph, samples)
     emit(graph, "hls", folder, options)
-    actual, expected = hls.run(graph, folder, codes), Simulator(graph).trace_codes(codes)
+    actual, expected = ran(graph, "hls", folder, codes), Simulator(graph).trace_codes(codes)
     assert [n for n in graph.tensors if not np.array_equal(expected[n], actual[n])] == []
     for i in range(2):
         oracle = Oracle(graph).run({k: x[i] for k, x in codes.items()})
@@ -217,7 +217,7 @@ def test_one_flipped_bit_is_found_in_every_encoding(tmp_path: Path) -> None:
         # the lowest bit of a power of two's exponent, else that of the first weight
         path.write_text(f"{text[: hit.start()]}{hit[1]}0x{int(hit[2], 16) ^ 1:0{len(hit[2])}x}{text[hit.end() :]}")
     codes = corner_codes(graph, 40)
-    actual, expected = hls.run(graph, tmp_path, codes), Simulator(graph).trace_codes(codes)
+    actual, expected = ran(graph, "hls", tmp_path, codes), Simulator(graph).trace_codes(codes)
     differing = [n for n in graph.tensors if not np.array_equal(expected[n], actual[n])]
     assert differing == [out.tensor for out in graph.outputs]
 
@@ -253,7 +253,7 @@ static counter counted;
     text = kernels.read_text().replace("#pragma HLS PIPELINE II=1", "++counted.turns;")
     text = text.replace("namespace qsim {\n", "namespace qsim {\n" + counter, 1)
     kernels.write_text("#include <stdio.h>\n" + text)
-    hls.run(graph, tmp_path, corner_codes(graph, 3))
+    ran(graph, "hls", tmp_path, corner_codes(graph, 3))
     table = (tmp_path / "README.md").read_text().split("| loop turns |")[1].split("\n\n")[0]
     turns = [int(line.split("|")[-2]) for line in table.splitlines()[2:]]
     assert len(turns) == 5

@@ -17,9 +17,8 @@ from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
-from qsim.targets.files import emit
-from qsim.targets.rtl.design import design
-from qsim.targets.rtl.emit import files
+from qsim.targets.files import emit, files
+from qsim.targets.rtl.design import Options, plan
 from qsim.targets.rtl.network.folding import DEFAULT_MULTIPLIERS, choose, foldings
 from qsim.targets.rtl.verilator import lint
 
@@ -31,16 +30,16 @@ GRAPHS = {"small_cnn": small_cnn, **OP_GRAPHS, **C_GRAPHS, "random": lambda: ran
 def test_verilator_lint_is_silent(name: str, tmp_path: Path) -> None:
     graph = GRAPHS[name]()
     emit(graph, "rtl", tmp_path)
-    assert lint(tmp_path, design(graph).module) == ""
+    assert lint(tmp_path, plan(graph).module) == ""
 
 
 def test_lint_is_able_to_speak(tmp_path: Path) -> None:
     graph = small_cnn()
     emit(graph, "rtl", tmp_path)
-    top = tmp_path / f"{design(graph).module}.sv"
+    top = tmp_path / f"{plan(graph).module}.sv"
     top.write_text(top.read_text().replace("logic rst;", "logic rst;\n  logic [3:0] nothing;", 1))
     with pytest.raises(Exception, match="nothing"):
-        lint(tmp_path, design(graph).module)
+        lint(tmp_path, plan(graph).module)
 
 
 @pytest.mark.skipif(not YOSYS.exists() and not shutil.which("yosys"), reason="Yosys is not installed (qsim[synth])")
@@ -56,22 +55,22 @@ def test_yosys_accepts(name: str, tmp_path: Path) -> None:
 def test_parameters_are_checked_at_elaboration(tmp_path: Path) -> None:
     graph = small_cnn()
     emit(graph, "rtl", tmp_path)
-    top = tmp_path / f"{design(graph).module}.sv"
+    top = tmp_path / f"{plan(graph).module}.sv"
     text = top.read_text()
     wrong = re.sub(r"\.DEPTH\(\d+\),\n(\s+\.CREDITS)", r".DEPTH(24),\n\1", text, count=1)
     assert wrong != text
     top.write_text(wrong)
     with pytest.raises(Exception, match="power of two"):
-        lint(tmp_path, design(graph).module)
+        lint(tmp_path, plan(graph).module)
 
 
 def test_header_and_no_paths_or_dates() -> None:
     graph = small_cnn()
-    made = files(graph, {})
-    top = made[f"{design(graph).module}.sv"]
+    made = files(graph, "rtl")
+    top = made[f"{plan(graph).module}.sv"]
     assert graph.hash in top
     assert "qkeras" in top
-    assert files(graph, {}) == made
+    assert files(graph, "rtl") == made
     for name, text in made.items():
         assert not re.search(r"/(home|tmp|work|usr)/|20\d\d-\d\d-\d\d", text), name
     assert "`default_nettype none" in top
@@ -82,7 +81,7 @@ def test_weights_are_in_memories_in_the_order_of_the_walk() -> None:
     x = net.input((1, 1, 4))
     y = net.add(o.Dense, x, weights=IntArray(np.arange(-8, 8).reshape(4, 4)), bias=IntArray([1, 2, 3, -1]), name="fc")
     graph = net.build(y)
-    made = files(graph, {"folding": {"fc": 4}})
+    made = files(graph, "rtl", {"folding": {"fc": 4}})
     folding = choose(graph, {"fc": 4})["fc"]
     assert (folding.lanes, folding.word) == (4, 1)
     assert made["mem/fc__weights.mem"].split() == ["ba98", "fedc", "3210", "7654"]
@@ -95,11 +94,11 @@ def test_weights_are_in_memories_in_the_order_of_the_walk() -> None:
 def test_folding_requests() -> None:
     graph = small_cnn()
     layers = list(dict.fromkeys(op.layer for op in graph.ops if isinstance(op, o.Conv2D | o.Dense)))
-    total = sum(design(graph).schedule.multipliers.values())
+    total = sum(plan(graph).schedule.multipliers.values())
     assert len(layers) <= total <= DEFAULT_MULTIPLIERS
-    one = design(graph, {"folding": 1}).schedule
+    one = plan(graph, Options(folding=1)).schedule
     assert set(one.multipliers.values()) == {1}
-    many = design(graph, {"folding": {layers[0]: 10**6}}).schedule
+    many = plan(graph, Options(folding={layers[0]: 10**6})).schedule
     op = next(op for op in graph.ops if op.layer == layers[0] and isinstance(op, o.Conv2D | o.Dense))
     assert (
         many.multipliers[layers[0]] == foldings(op, graph[op.inputs[0]].shape, graph[op.output].shape)[-1].multipliers
@@ -115,7 +114,7 @@ def test_wrong_foldings_are_refused(folding: object) -> None:
         dilation=(1, 1), padding=o.NO_PADDING, groups=1,
     )  # fmt: skip
     with pytest.raises(UsageError, match="folding"):
-        files(net.build(y), {"folding": folding})
+        files(net.build(y), "rtl", {"folding": folding})
 
 
 def test_unknown_option_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -142,8 +141,8 @@ def _two_inputs() -> Graph:
 
 
 def test_ports_of_several_inputs_and_outputs() -> None:
-    ports = {p.prefix: p for p in design(_two_inputs()).ports}
+    ports = {p.prefix: p for p in plan(_two_inputs()).ports}
     assert list(ports) == ["s_axis_a", "s_axis_b", "m_axis_sum", "m_axis_a"]
     assert (ports["s_axis_b"].width, ports["s_axis_b"].tdata, ports["s_axis_b"].signed) == (11, 16, False)
-    readme = files(_two_inputs(), {})["README.md"]
+    readme = files(_two_inputs(), "rtl")["README.md"]
     assert "| `s_axis_b` | b | 2 x 3 | 6 | unsigned, 11 bits | 16 bits |" in readme

