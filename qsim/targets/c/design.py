@@ -17,7 +17,7 @@ from qsim.ir import ops as o
 from qsim.targets.c import dpi
 from qsim.targets.c.calls import output_copies, pointers_of, statements_of
 from qsim.targets.c.layer import LayerView, c_string, describe, layer_view
-from qsim.targets.c.lower.data import LOWER
+from qsim.targets.c.lower.tables import LOWER
 from qsim.targets.c.parts import ConstArray, Kernel, Lowering, Params
 from qsim.targets.c.plan import ALIGNMENT, Schedule, schedule
 from qsim.targets.c.types import CType, storage

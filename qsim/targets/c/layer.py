@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from qsim.ir import Quantization, Tensor
 from qsim.ir.ops import Op
-from qsim.targets.c.lower.data import LOWER
+from qsim.targets.c.lower.tables import LOWER
 from qsim.targets.c.parts import BLOCK, BlockPointer, Lowering, Params, Part
 from qsim.targets.c.plan import Group
 from qsim.targets.c.types import storage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -163,3 +164,7 @@ class Lowering:
         if known != made:
             raise AssertionError(f"two kernels are named {name}")
         return known
+
+
+Lower = Callable[[Any, Lowering], Part]
+"""Makes the part of one op of a type; an entry's function takes ops of its key's type."""

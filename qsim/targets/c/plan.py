@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.ir.ops import Op
-from qsim.targets.c.lower.data import FUSABLE, MERGES, TAILS
+from qsim.targets.c.lower.tables import FUSABLE, MERGES, TAILS
 from qsim.targets.c.memory import Buffer, MemoryPlan, plan
 from qsim.targets.c.types import storage
 

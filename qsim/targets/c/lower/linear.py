@@ -1,14 +1,11 @@
-"""C parts of the ops that accumulate: convolutions, Dense, MatMul, pools, Reduce."""
+"""C parts of convolutions, dense layers and matrix products."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray
@@ -20,11 +17,13 @@ from qsim.targets.c.lower.few_valued import (
     packing,
     reach_of_packed,
 )
-from qsim.targets.c.parts import BLOCK, Kernel, Lowering, Params, Part
+from qsim.targets.c.lower.loops import (
+    at_positions,
+    pairs,
+    position_part,
+)
+from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
 from qsim.targets.c.types import CType, Reach, least, storage
-
-MAX_RANK = 8
-"""QSIM_MAX_RANK of qsim_common.h."""
 
 
 def _magnitude(tensor: Tensor, zero_point: int) -> int:
@@ -87,32 +86,12 @@ def _linear_note(op: Any, c: Lowering, t: CType, what: str) -> str:
     return f"{op.output}: {what}, accumulator in [{low}, {high}], computed in {t.bits} bits"
 
 
-def _pairs(**values: int) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in values.items()]
-
-
-def _position_part(c: Lowering, op: o.Op, kernel: Kernel, fields: list[tuple[str, str]]) -> Part:
-    """A part that makes the channels of one output position after another."""
-    return _at_positions(c, op, kernel, Params(kernel.params, c.local(kernel.family), tuple(fields)))
-
-
-def _at_positions(c: Lowering, op: o.Op, kernel: Kernel, params: Params) -> Part:
-    height, width, channels = c.graph[op.output].shape
-    call = f"{kernel.name}({{}}, {{}}, row, column, {{}}, {{}}, &{params.name});"
-    return Part(
-        calls=lambda xs, y, first, count: [call.format(xs[0], y, first, count)],
-        params=[params],
-        loops=(("row", height), ("column", width)),
-        inner=channels,
-    )
-
-
 def conv2d(op: o.Conv2D, c: Lowering) -> Part:
     height, width, inputs = c.graph[op.inputs[0]].shape
     kh, kw, group_in, outputs = op.weights.shape
     t = _accumulator(op, c)
     tags, defines, wt = _linear_defines(op, c, t)
-    geometry = _pairs(
+    geometry = pairs(
         kernel_height=kh,
         kernel_width=kw,
         stride_height=op.strides[0],
@@ -126,7 +105,7 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
     pack = convolution_packing(op, inputs)
     if is_depthwise(op, inputs) and pack is not None:
         kernel, params, how = depthwise_part(op, c, t, pack, geometry)
-        part = _at_positions(c, op, kernel, params)
+        part = at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}, {how}"))
         return part
     if is_depthwise(op, inputs):
@@ -135,8 +114,8 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         tags += ["multiplier"] if multiplier > 1 else []
         kernel = c.kernel("depthwise2d", tags, defines, stack=BLOCK * t.bytes)
         fields = _linear_fields(op, c, t, wt, op.weights.values, f"[{kh}][{kw}][{outputs}]")
-        fields += _pairs(height=height, width=width, inputs=inputs, multiplier=multiplier)
-        part = _position_part(c, op, kernel, fields + geometry)
+        fields += pairs(height=height, width=width, inputs=inputs, multiplier=multiplier)
+        part = position_part(c, op, kernel, fields + geometry)
         part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}"))
         return part
     ordered = op.weights.values.transpose(3, 0, 1, 2)
@@ -145,15 +124,15 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         image = {"height": height, "width": width, "inputs": inputs}
         rows = ordered.reshape(outputs, -1)
         kernel, params, how = binary_part(op, c, t, rows, pack, op.groups, geometry, image)
-        part = _at_positions(c, op, kernel, params)
+        part = at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}, {how}"))
         return part
     kernel = c.kernel("conv2d", tags, defines)
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{group_in}]")
-    fields += _pairs(
+    fields += pairs(
         height=height, width=width, inputs=inputs, group_inputs=group_in, group_outputs=outputs // op.groups
     )
-    part = _position_part(c, op, kernel, fields + geometry)
+    part = position_part(c, op, kernel, fields + geometry)
     part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}"))
     return part
 
@@ -166,7 +145,7 @@ def conv_transpose2d(op: o.ConvTranspose2D, c: Lowering) -> Part:
     kernel = c.kernel("conv_transpose2d", tags, defines)
     ordered = op.weights.values.transpose(3, 0, 1, 2)
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{inputs}]")
-    fields += _pairs(
+    fields += pairs(
         height=height,
         width=width,
         inputs=inputs,
@@ -177,7 +156,7 @@ def conv_transpose2d(op: o.ConvTranspose2D, c: Lowering) -> Part:
         pad_top=op.padding[0][0],
         pad_left=op.padding[1][0],
     )
-    part = _position_part(c, op, kernel, fields)
+    part = position_part(c, op, kernel, fields)
     size = f"{kh}x{kw}, {inputs} to {outputs} channels, strides {op.strides[0]}x{op.strides[1]}"
     part.notes.append(_linear_note(op, c, t, f"transposed convolution {size}"))
     return part
@@ -191,7 +170,7 @@ def dense(op: o.Dense, c: Lowering) -> Part:
     pack = packing(op.weights, inputs)
     if pack is not None:
         ones = [f"{name}_{axis}" for name in ("kernel", "stride", "dilation") for axis in ("height", "width")]
-        geometry = _pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)
+        geometry = pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)
         image = {"height": 1, "width": rows, "inputs": inputs}
         kernel, params, how = binary_part(op, c, t, op.weights.values.T, pack, 1, geometry, image)
         call = f"{kernel.name}({{}}, {{}}, 0, {'row' if rows > 1 else '0'}, {{}}, {{}}, &{params.name});"
@@ -200,7 +179,7 @@ def dense(op: o.Dense, c: Lowering) -> Part:
         tags, defines, wt = _linear_defines(op, c, t)
         kernel = c.kernel("dense", tags, defines)
         fields = _linear_fields(op, c, t, wt, op.weights.values.T, f"[{outputs}][{inputs}]")
-        params = Params(kernel.params, c.local("dense"), (*fields, *_pairs(inputs=inputs)))
+        params = Params(kernel.params, c.local("dense"), (*fields, *pairs(inputs=inputs)))
         offset = f" + row * {inputs}" if rows > 1 else ""
         call = f"{kernel.name}({{}}{offset}, {{}}, {{}}, {{}}, &{params.name});"
     part = Part(
@@ -232,7 +211,7 @@ def matmul(op: o.MatMul, c: Lowering) -> Part:
         stack=BLOCK * t.bytes,
     )
     fields = [("a_zero_point", t.literal(op.zero_points[0])), ("b_zero_point", t.literal(op.zero_points[1]))]
-    fields += _pairs(inner=inner, columns=columns)
+    fields += pairs(inner=inner, columns=columns)
     part = Part(
         calls=lambda xs, y, first, count: [
             f"{kernel.name}({xs[0]} + (matrix * {rows} + row) * {inner}, {xs[1]} + matrix * {inner * columns}, "
@@ -246,114 +225,12 @@ def matmul(op: o.MatMul, c: Lowering) -> Part:
     return part
 
 
-_NEUTRAL = {"sum": "0", "max": "INT{}_MIN", "min": "INT{}_MAX"}
+LOWER: dict[type[o.Op], Lower] = {
+    o.Conv2D: conv2d,
+    o.ConvTranspose2D: conv_transpose2d,
+    o.Dense: dense,
+    o.MatMul: matmul,
+}
 
 
-def _combining(kind: str, xt: CType, yt: CType, t: CType) -> tuple[list[str], list[tuple[str, str]]]:
-    return [kind, xt.short, yt.short, "in", t.short], [
-        ("QSIM_X", xt.name),
-        ("QSIM_Y", yt.name),
-        ("QSIM_T", t.name),
-        ("QSIM_COMBINE", f"qsim_{kind}_{t.short}"),
-        ("QSIM_INITIAL", _NEUTRAL[kind].format(t.bits)),
-    ]
-
-
-def _reduction_type(op: Any, kind: str, terms: int, x: Tensor, out: Tensor) -> CType:
-    reach = Reach(op.layer).add(*x.range, *out.range)
-    if kind == "sum":
-        reach.add(terms * x.range[0], terms * x.range[1])
-    return reach.type("a sum")
-
-
-def _pool(op: o.SumPool2D | o.MaxPool2D, c: Lowering, kind: str) -> Part:
-    x, out = c.graph[op.inputs[0]], c.graph[op.output]
-    t = _reduction_type(op, kind, math.prod(op.pool), x, out)
-    tags, defines = _combining(kind, storage(x.format), storage(out.format), t)
-    kernel = c.kernel("pool2d", tags, defines, stack=BLOCK * t.bytes)
-    height, width, channels = x.shape
-    fields = _pairs(
-        height=height,
-        width=width,
-        channels=channels,
-        pool_height=op.pool[0],
-        pool_width=op.pool[1],
-        stride_height=op.strides[0],
-        stride_width=op.strides[1],
-        pad_top=op.padding[0][0],
-        pad_left=op.padding[1][0],
-    )
-    part = _position_part(c, op, kernel, fields)
-    part.notes.append(f"{op.output}: {kind} over {op.pool[0]}x{op.pool[1]}, strides {op.strides[0]}x{op.strides[1]}")
-    return part
-
-
-def sum_pool2d(op: o.SumPool2D, c: Lowering) -> Part:
-    return _pool(op, c, "sum")
-
-
-def max_pool2d(op: o.MaxPool2D, c: Lowering) -> Part:
-    return _pool(op, c, "max")
-
-
-def strides_of(shape: tuple[int, ...]) -> list[int]:
-    """Row-major strides in elements."""
-    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-
-
-def merge_axes(axes: Sequence[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
-    """(size, strides in each tensor) per axis, outermost first -> the same walk over as few axes as possible."""
-    merged: list[tuple[int, tuple[int, ...]]] = []
-    for size, strides in axes:
-        if size == 1:
-            continue
-        if merged and all(outer == inner * size for outer, inner in zip(merged[-1][1], strides)):
-            merged[-1] = merged[-1][0] * size, strides
-        else:
-            merged.append((size, strides))
-    return merged
-
-
-def check_rank(op: o.Op, rank: int) -> None:
-    """Raise UnsupportedError beyond QSIM_MAX_RANK."""
-    if rank > MAX_RANK:
-        raise UnsupportedError(
-            f"{type(op).__name__} walks {rank} axes, the C kernels {MAX_RANK}",
-            layer=op.layer,
-            way_out="reshape to fewer dimensions",
-        )
-
-
-def reduce(op: o.Reduce, c: Lowering) -> Part:
-    x, out = c.graph[op.inputs[0]], c.graph[op.output]
-    strides = strides_of(x.shape)
-    axes = {a % len(x.shape): None for a in op.axes}
-    kept = merge_axes([(n, (s,)) for i, (n, s) in enumerate(zip(x.shape, strides)) if i not in axes])
-    reduced = merge_axes([(n, (s,)) for i, (n, s) in enumerate(zip(x.shape, strides)) if i in axes])
-    check_rank(op, max(len(reduced), len(kept)))
-    terms = math.prod(n for n, _ in reduced)
-    t = _reduction_type(op, op.kind, terms, x, out)
-    tags, defines = _combining(op.kind, storage(x.format), storage(out.format), t)
-    kernel = c.kernel("reduce", tags, defines, stack=BLOCK * t.bytes)
-    inner, (inner_stride,) = kept[-1] if kept else (1, (1,))
-    outer = kept[:-1]
-    loops = tuple((f"i{level}", n) for level, (n, _) in enumerate(outer))
-    offset = "".join(f" + {var} * {stride}" for (var, _), (_, (stride,)) in zip(loops, outer))
-    fields = _pairs(kept_stride=inner_stride, rank=len(reduced))
-    fields += [
-        ("size", braces([n for n, _ in reduced])),
-        ("stride", braces([s for _, (s,) in reduced])),
-    ]
-    part = Part(
-        calls=lambda xs, y, first, count: [f"{kernel.name}({xs[0]}{offset}, {y}, {first}, {count}, &reduce);"],
-        params=[Params(kernel.params, "reduce", tuple(fields))],
-        loops=loops,
-        inner=inner,
-    )
-    part.notes.append(f"{op.output}: {op.kind} of {terms} elements over axes {list(axes)}")
-    return part
-
-
-def braces(values: list[int]) -> str:
-    """A C array initialiser."""
-    return "{" + ", ".join(map(str, values or [0])) + "}"
+__all__ = ["LOWER"]

@@ -9,7 +9,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic
-from qsim.targets.c.parts import Calls, Kernel, Lowering, Params, Part
+from qsim.targets.c.parts import Calls, Kernel, Lower, Lowering, Params, Part
 from qsim.targets.c.types import I8, I16, I32, U8, CType, Reach, least, storage
 
 _FLOAT32_MULTIPLIER = 1 << 24
@@ -312,4 +312,11 @@ def lookup(op: o.Lookup, c: Lowering) -> Part:
     return part
 
 
-__all__ = ["divide", "lookup", "requantize", "threshold"]
+LOWER: dict[type[o.Op], Lower] = {
+    o.Requantize: requantize,
+    o.Divide: divide,
+    o.Threshold: threshold,
+    o.Lookup: lookup,
+}
+
+__all__ = ["LOWER"]
