@@ -100,7 +100,7 @@ def _covering(op: o.Lookup, x: Interval) -> o.Lookup:
 def _proven(op: o.Op, inputs: list[Interval], before: list[Tensor], old: Tensor) -> tuple[Tensor, Interval]:
     """The op's output with its range proven from ``inputs``, in the old format where that holds it. Ops with bounds of
     their own, and softmax, end in their format whatever comes in."""
-    bounded = hasattr(op, "low") or isinstance(op, o.Softmax)
+    bounded = op.bounds is not None or isinstance(op, o.Softmax)
     draft = old if bounded else dataclasses.replace(old, format=IntFormat(64, True))
     interval = infer(op, inputs, before, draft)
     low, high = interval.bounds

@@ -17,7 +17,7 @@ def saturate(x: Array, mode: Overflow, low: int, high: int, fmt: IntFormat) -> A
             return np.asarray(np.clip(x, low, high))
         case Overflow.SAT_ZERO:
             return np.where((x < low) | (x > high), np.zeros_like(x), x)
-        case _:
+        case Overflow.WRAP | Overflow.WRAP_SM:
             return overflow(x, fmt, mode)
 
 

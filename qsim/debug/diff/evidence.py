@@ -80,7 +80,7 @@ def unseen(graph: Graph, trace: Mapping[str, Array]) -> tuple[str, ...]:
             above.append(op.output)
         if not (wide < op.low).any() and (reach < op.low).any():
             below.append(op.output)
-    sums = [op.output for op in graph.ops if isinstance(op, o.Conv2D | o.ConvTranspose2D | o.Dense | o.MatMul)]
+    sums = [op.output for op in graph.ops if isinstance(op, o.Linear | o.MatMul)]
     far = [name for name in sums if _far(graph, name, trace[name])]
     found = []
     if ties:
