@@ -25,7 +25,7 @@ import numpy as np
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array
-from qsim.targets.hls.lower.views import disjoint_windows
+from qsim.targets.hls.lower.pool import disjoint_windows
 
 DEFAULT_DEPTH = 2
 """The depth of a stream with one reader: the two places of a ping-pong register."""

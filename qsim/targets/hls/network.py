@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qsim.ir import Graph
 from qsim.targets.hls.fifo import DEFAULT_DEPTH, fork_depths, readers
-from qsim.targets.hls.lower.views import VIEWS
+from qsim.targets.hls.lower.tables import VIEWS
 from qsim.targets.hls.text import Context, Table, View, const, wrapped
 from qsim.targets.text import one_line
 

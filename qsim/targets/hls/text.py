@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
@@ -167,6 +168,10 @@ class Context:
         if not wanted:
             wanted = -(-terms // (most or self.max_lanes))
         return -(-terms // min(wanted, terms))
+
+
+ViewOf = Callable[[Any, Context], View]
+"""Makes the view of one op of a type; an entry's function takes ops of its key's type."""
 
 
 def centred(tensor: Tensor, zero_point: int) -> IntFormat:

@@ -11,7 +11,7 @@ from qsim.ir import ops as o
 from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray, IntFormat
 from qsim.targets.hls.products import Products, products
-from qsim.targets.hls.text import Context, Table, View, centred, const, table, typedef
+from qsim.targets.hls.text import Context, Table, View, ViewOf, centred, const, table, typedef
 
 
 def _zero(name: str, value: int, prefix: str = "") -> tuple[str, str]:
@@ -148,3 +148,13 @@ def matmul(op: o.MatMul, context: Context) -> View:
         multipliers=lanes,
         turns=turns * math.prod(a.shape[:-2]),
     )
+
+
+VIEWS: dict[type[o.Op], ViewOf] = {
+    o.Conv2D: conv2d,
+    o.ConvTranspose2D: conv_transpose,
+    o.Dense: dense,
+    o.MatMul: matmul,
+}
+
+__all__ = ["VIEWS"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rescale, Scheme, periodic, rescale_bounds
-from qsim.targets.hls.text import Context, Table, View, bits, centred, const, table, typedef
+from qsim.targets.hls.text import Context, Table, View, ViewOf, bits, centred, const, table, typedef
 
 
 def _broadcast_table(values: Sequence[IntArray], shape: tuple[int, ...]) -> list[Array]:
@@ -154,3 +154,13 @@ def lookup(op: o.Lookup, context: Context) -> View:
     )
     tables = (table(f"{context.names[op.output]}_table", padded, op.table.format),)
     return View(equation=f"table of {entries} codes", kernel="lookup", config=config, tables=tables)
+
+
+VIEWS: dict[type[o.Op], ViewOf] = {
+    o.Requantize: requantize,
+    o.Divide: divide,
+    o.Threshold: threshold,
+    o.Lookup: lookup,
+}
+
+__all__ = ["VIEWS"]
