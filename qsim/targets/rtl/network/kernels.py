@@ -198,12 +198,12 @@ class Mask(Maker):
     steps: Shape
 
 
-def mask(kernel: Mask) -> list[bool]:
+def mask(kernel: Mask) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """For each element of the bounds, row-major: whether it belongs to the box."""
     inside = np.zeros(kernel.bounds, dtype=bool)
     box = zip(kernel.before, kernel.sizes, kernel.steps)
     inside[tuple(slice(b, b + (n - 1) * step + 1, step) for b, n, step in box)] = True
-    return [bool(hit) for hit in inside.reshape(-1)]
+    return inside.reshape(-1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,341 +2,413 @@
 
 A beat written into a FIFO in cycle t can be read from t + 1 on, and a place freed in t can be filled from t + 1 on; a
 pipeline register can be refilled in the very cycle in which it is emptied; a kernel takes one step per cycle at most.
-So each step happens at the maximum over what it waits for.
+So each step happens at the maximum over what it waits for: a system of equations in (max, +), one unknown a step.
+
+Times are arrays over all beats of all followed frames. A process computes its own from those around it in a few
+passes over arrays; ``Traffic.settle`` repeats that where something grew. Every array starts below the solution and
+only grows, and the equations are acyclic in a network that does not deadlock: what it settles at is the solution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from qsim.targets.rtl.network import kernels as s
+
+Times = np.ndarray[tuple[int], np.dtype[np.int64]]
+"""Cycles of the beats, rows or frames of one sequence, in order."""
 
 LONG_AGO = -(1 << 40)
 """The cycle of what happened before the first input beat: a design that has been idle for long."""
 
 
-class Channel:
-    """A FIFO (slack 1) or a pipeline register (depth 1, slack 0): the cycles in which beats were written and read."""
+def ascend(least: Times, step: int = 1) -> Times:
+    """The earliest sequence that is nowhere below ``least`` and rises by at least ``step``."""
+    ramp = _ramp(len(least), step)
+    found = least - ramp
+    np.maximum.accumulate(found, out=found)
+    found += ramp
+    return found
 
-    __slots__ = ("depth", "read", "reader", "slack", "writer", "written")
 
-    def __init__(self, depth: int | None, slack: int = 1) -> None:
-        self.depth, self.slack = depth, slack
-        self.written: list[int] = []
-        self.read: list[int] = []
-        self.writer: Process | None = None
-        self.reader: Process | None = None
+@lru_cache(maxsize=64)
+def _ramp(count: int, step: int) -> Times:
+    return np.arange(0, step * count, step, dtype=np.int64)
 
-    def occupancy(self) -> int:
-        """The most beats that were held at once."""
-        most = taken = 0
-        for count, time in enumerate(self.written, 1):
-            while taken < len(self.read) and self.read[taken] < time:
-                taken += 1
-            most = max(most, count - taken)
-        return most
+
+def _raise(times: Times, least: Times, delay: int) -> None:
+    """Element i + ``delay`` is at least ``least[i]``, in place."""
+    if len(times) > delay:
+        np.maximum(times[delay:], least[: len(times) - delay], out=times[delay:])
+
+
+class Traffic:
+    """The times of a network's beats under given FIFO depths (None: without bounds), and what settles them.
+
+    written: stream -> cycle of each beat; read: FIFO -> cycle of each beat; kept: kernel -> what its process
+    remembers. Arrays are replaced, never changed, so that a copy shares them.
+    """
+
+    def __init__(self, network: s.Network, depths: Mapping[s.Link, int | None], frames: int) -> None:
+        self.network, self.depths, self.frames = network, dict(depths), frames
+        self.processes = [_process(k, self) for k in network.kernels]
+        self.place = {kernel: index for index, kernel in enumerate(network.kernels)}
+        self.written = {stream: _long_ago(frames * stream.size) for stream in network.streams}
+        self.read = {link: _long_ago(frames * link.stream.size) for links in network.links.values() for link in links}
+        self.kept: dict[s.Kernel, tuple[Times, Times]] = {}
+        self.dirty = [True] * len(self.processes)
+        self.sinks = [link for k in network.kernels if isinstance(k, s.Sink) for link in network.inputs(k)]
+        self.makers = {k.output: self.place[k] for k in network.kernels if isinstance(k, s.Maker)}
+
+    def copy(self) -> Traffic:
+        """A copy whose depths and times can be changed apart."""
+        made = object.__new__(Traffic)
+        made.__dict__.update(self.__dict__)
+        made.depths, made.written, made.read = dict(self.depths), dict(self.written), dict(self.read)
+        made.kept, made.dirty = dict(self.kept), list(self.dirty)
+        return made
+
+    def bound(self, link: s.Link, depth: int) -> None:
+        """Give a FIFO fewer places than it had."""
+        self.depths[link] = depth
+        self.dirty[self.makers[link.stream]] = True
+
+    def arrivals(self, link: s.Link) -> Times:
+        """The first cycle in which each beat can be read."""
+        return np.asarray(self.written[link.stream] + 1)
+
+    def room(self, stream: s.Stream, least: Times) -> Times:
+        """``least``, and not before every FIFO behind the stream has a place."""
+        for link in self.network.links[stream]:
+            depth = self.depths[link]
+            if depth is not None:
+                _raise(least, self.read[link] + 1, depth)
+        return least
+
+    def write(self, stream: s.Stream, times: Times) -> None:
+        """Note when a stream's beats are written; whoever reads them must look again if that is new."""
+        if not np.array_equal(times, self.written[stream]):
+            self.written[stream] = times
+            for link in self.network.links[stream]:
+                self.dirty[self.place[link.kernel]] = True
+
+    def take(self, link: s.Link, times: Times) -> None:
+        """Note when a FIFO's beats are read; whoever writes it must look again if that is new."""
+        if not np.array_equal(times, self.read[link]):
+            self.read[link] = times
+            if self.depths[link] is not None:
+                self.dirty[self.makers[link.stream]] = True
+
+    def completions(self) -> Times:
+        """The cycle of the last output beat of each frame."""
+        return np.max([self.read[link][link.stream.size - 1 :: link.stream.size] for link in self.sinks], axis=0)
+
+    def settle(self, latest: Times | None = None, passes: int | None = None) -> bool:
+        """Advance every time to its solution. False as soon as a frame ends later than ``latest`` says, or if more
+        than ``passes`` passes through the network are needed: it may deadlock."""
+        order = list(range(len(self.processes)))
+        count = 0
+        while any(self.dirty):
+            for index in order:
+                if self.dirty[index]:
+                    self.dirty[index] = False
+                    self.processes[index].update(self)
+            order.reverse()
+            count += 1
+            if latest is not None and (self.completions() > latest).any():
+                return False
+            if passes is not None and count > passes:
+                return False
+        return True
+
+
+def _long_ago(count: int) -> Times:
+    return np.full(count, LONG_AGO, dtype=np.int64)
 
 
 class Process:
-    """One state machine: ``advance`` takes all steps whose causes are known and says which channels it touched."""
+    """One state machine: ``update`` computes its times anew from those around it."""
 
-    def __init__(self) -> None:
-        self.last = LONG_AGO
-        self.neighbours: list[Process] = []
-        self.queued = False
+    def __init__(self, kernel: s.Kernel, network: s.Network) -> None:
+        self.kernel, self.inputs = kernel, network.inputs(kernel)
 
-    def advance(self) -> bool:
-        raise TypeError("a process defines advance")
+    def update(self, traffic: Traffic) -> None:
+        raise TypeError("a process defines update")
 
-    def watch(self, *channels: Channel) -> None:
-        """Link this process with those at the other ends, in either order of creation."""
-        for channel in channels:
-            other = channel.reader if channel.writer is self else channel.writer
-            if other is not None and other is not self:
-                self.neighbours.append(other)
-                other.neighbours.append(self)
+
+class Offer(Process):
+    """A source that always offers, from cycle ``start`` on."""
+
+    def __init__(self, kernel: s.Maker, traffic: Traffic, start: int) -> None:
+        super().__init__(kernel, traffic.network)
+        self.output, self.start = kernel.output, start
+
+    def update(self, traffic: Traffic) -> None:
+        least = np.full(traffic.frames * self.output.size, self.start, dtype=np.int64)
+        traffic.write(self.output, ascend(traffic.room(self.output, least)))
+
+
+class Accept(Process):
+    """Takes every beat at once, from cycle ``start`` on."""
+
+    def __init__(self, kernel: s.Kernel, traffic: Traffic, start: int) -> None:
+        super().__init__(kernel, traffic.network)
+        self.start = start
+
+    def update(self, traffic: Traffic) -> None:
+        (link,) = self.inputs
+        traffic.take(link, ascend(np.maximum(traffic.arrivals(link), self.start)))
+
+
+class Pipe(Process):
+    """A beat of every input gives a beat of the output, ``stages`` registers later.
+
+    Stage after stage can be refilled in the cycle in which it is emptied; so a beat goes in when the one ``stages``
+    before it goes out, at the earliest.
+    """
+
+    def __init__(self, kernel: s.Pointwise, traffic: Traffic) -> None:
+        super().__init__(kernel, traffic.network)
+        self.output, self.stages = kernel.output, kernel.stages
+
+    def update(self, traffic: Traffic) -> None:
+        least = traffic.arrivals(self.inputs[0])
+        for link in self.inputs[1:]:
+            np.maximum(least, traffic.arrivals(link), out=least)
+        enter = least  # rises as its inputs do
+        leave = ascend(traffic.room(self.output, enter + self.stages))
+        if self.stages:
+            _raise(enter, leave, self.stages)
+        else:
+            enter = leave
+        for link in self.inputs:
+            traffic.take(link, enter)
+        traffic.write(self.output, leave)
 
 
 class Steps(Process):
-    """Repeats a fixed program; each step takes from some inputs and gives, or not, to all outputs, in one cycle.
+    """Repeats a fixed program of steps, each of which takes from some inputs and gives, or not, to the output.
 
-    ``wait``: the first step of the program waits for a beat of input 0 even if it does not take it.
+    takes: one array an input, the positions of the steps that take from it; gives: of those that give. wait: the
+    first step of the program waits for a beat of input 0 even if it does not take it.
     """
 
     def __init__(
-        self,
-        inputs: Sequence[Channel],
-        outputs: Sequence[Channel],
-        program: Sequence[tuple[tuple[int, ...], bool]],
-        limit: int | None = None,
-        start: int = LONG_AGO,
-        wait: bool = False,
+        self, kernel: s.Maker, traffic: Traffic, length: int, takes: Sequence[Times], gives: Times, wait: bool = False
     ) -> None:
-        super().__init__()
-        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
-        self.program = [(tuple(self.inputs[i] for i in takes), gives) for takes, gives in program]
-        self.limit, self.count, self.last, self.wait = limit, 0, start, wait
-        for channel in self.inputs:
-            channel.reader = self
-        for channel in self.outputs:
-            channel.writer = self
-        self.watch(*self.inputs, *self.outputs)
+        super().__init__(kernel, traffic.network)
+        self.output, self.wait, self.length, self.first = kernel.output, wait, length, len(takes[0])
+        times = traffic.frames * kernel.output.size // len(gives)
+        offsets = np.arange(times, dtype=np.int64)[:, None] * length
+        self.steps = times * length
+        self.takes = [(positions + offsets).reshape(-1) for positions in takes]
+        self.gives = (gives + offsets).reshape(-1)
 
-    def gate(self) -> int | None:
-        """The earliest cycle of the next step; None: not known yet."""
-        return LONG_AGO
-
-    def advance(self) -> bool:
-        moved = False
-        length = len(self.program)
-        while self.limit is None or self.count < self.limit:
-            takes, gives = self.program[self.count % length]
-            time = self.last + 1
-            for channel in self.inputs[:1] if self.wait and self.count % length == 0 else takes:
-                n = len(channel.read)
-                if n >= len(channel.written):
-                    return moved
-                if channel.written[n] >= time:
-                    time = channel.written[n] + 1
-            if gives:
-                for channel in self.outputs:
-                    if channel.depth is not None:
-                        n = len(channel.written) - channel.depth
-                        if n >= 0:
-                            if n >= len(channel.read):
-                                return moved
-                            time = max(time, channel.read[n] + channel.slack)
-            opened = self.gate()
-            if opened is None:
-                return moved
-            time = max(time, opened)
-            for channel in takes:
-                channel.read.append(time)
-            if gives:
-                for channel in self.outputs:
-                    channel.written.append(time)
-            self.last = time
-            self.count += 1
-            moved = True
-        return moved
+    def update(self, traffic: Traffic) -> None:
+        least = _long_ago(self.steps)
+        for link, positions in zip(self.inputs, self.takes):
+            least[positions] = np.maximum(least[positions], traffic.arrivals(link))
+        if self.wait:
+            starts = least[:: self.length]
+            np.maximum(starts, traffic.arrivals(self.inputs[0])[:: self.first], out=starts)
+        least[self.gives] = traffic.room(self.output, least[self.gives])
+        times = ascend(least)
+        for link, positions in zip(self.inputs, self.takes):
+            traffic.take(link, times[positions])
+        traffic.write(self.output, times[self.gives])
 
 
-class Source(Steps):
-    """A source that always offers, ``frames`` frames of ``size`` beats. peers: all sources, if the inputs
-    are in lockstep: a frame begins when every input has sent the frame before."""
-
-    def __init__(self, outputs: Sequence[Channel], size: int, frames: int, peers: Sequence[Source]) -> None:
-        self.size, self.peers = size, peers
-        super().__init__([], outputs, [((), True)], limit=frames * size, start=-1)
-
-    def gate(self) -> int | None:
-        """The earliest cycle of the next beat; None: not known yet."""
-        frame = self.count // self.size
-        if self.count % self.size or not frame:
-            return LONG_AGO
-        latest = LONG_AGO
-        for other in self.peers:
-            if other.count < frame * other.size:
-                return None
-            latest = max(latest, other.last if other.count == frame * other.size else LONG_AGO)
-        return latest
+WHOLE, BLOCK = 4, 512
+"""A window is solved in up to so many sweeps over all beats; where each sweep settles little more than a line, in
+blocks of lines of at least so many beats."""
 
 
-class Writer(Process):
-    """The writing side of a sliding window's ring."""
+class Windows(Process):
+    """A sliding window: a writer fills a ring of rows, a walker takes walks against credits, a sender sends results.
 
-    def __init__(self, kernel: s.Window, source: Channel) -> None:
-        super().__init__()
-        self.kernel, self.source = kernel, source
-        self.reader: Walker | None = None
-        self.pixels: list[int] = []  # when each input pixel was complete
-        self.channel = self.column = self.row = 0  # row counts on over frames
-        self.waits, self.room = 0, LONG_AGO
-        source.reader = self
-        self.watch(source)
+    A row is written when the ring has room for it, a walk begins when its window is complete; a result reaches the
+    queue ``delay`` cycles after its walk's end and leaves it lane by lane, which gives the credit back.
+    """
 
-    def _base(self, line: int) -> int:
-        """The first row, counted over frames, that the reader still needs at its output row ``line``."""
-        frame, i = divmod(line, self.kernel.out[0])
-        height = self.kernel.size[0]
-        return frame * height + min(max(i * self.kernel.strides[0] - self.kernel.before[0], 0), height)
+    def __init__(self, kernel: s.Window, traffic: Traffic) -> None:
+        super().__init__(kernel, traffic.network)
+        self.window, self.output, self.frames = kernel, kernel.output, traffic.frames
+        height, out = kernel.size[0], kernel.out[0]
+        frame, line = np.divmod(np.arange(self.frames * out), out)
+        first = frame * height + np.clip(line * kernel.strides[0] - kernel.before[0], 0, height)
+        # Lines that are over before a row is written; the input row and pixel, counted over frames, that each line
+        # and output pixel waits for.
+        self.waits = np.searchsorted(first, np.arange(self.frames * height) - kernel.rows + 1)
+        rows = frame * height + _last(kernel, 0)[line]
+        self.needed = (rows[:, None] * kernel.size[1] + _last(kernel, 1)).reshape(-1)
+        self.rows = np.array([0, *(rows[:-1] + 1), self.frames * height])
+        beats = max(kernel.size[1] * kernel.size[2], kernel.output.size // out)
+        self.block = -(-BLOCK // beats)
+        self.walks = kernel.folding.groups * kernel.folding.tiles
 
-    def advance(self) -> bool:
-        moved = False
-        _, width, channels = self.kernel.size
-        lines = self.reader.lines if self.reader else []
-        written, read = self.source.written, self.source.read
-        while True:
-            if self.channel == 0 and self.column == 0:
-                while self._base(self.waits) < self.row - self.kernel.rows + 1:
-                    self.waits += 1
-                if self.waits:
-                    if self.waits > len(lines):
-                        return moved
-                    self.room = lines[self.waits - 1] + 1
-            n = len(read)
-            if n >= len(written):
-                return moved
-            self.last = time = max(self.last + 1, written[n] + 1, self.room)
-            read.append(time)
-            moved = True
-            self.channel += 1
-            if self.channel == channels:
-                self.channel = 0
-                self.pixels.append(time)
-                self.column += 1
-                if self.column == width:
-                    self.column = 0
-                    self.row += 1
+    def update(self, traffic: Traffic) -> None:
+        k, (link,) = self.window, self.inputs
+        count, total = self.frames * k.out[0], len(self.needed) * self.walks
+        lines, pops = traffic.kept.get(k) or (_long_ago(count), _long_ago(total))
+        now = _Window(
+            arrivals=traffic.arrivals(link),
+            room=traffic.room(self.output, _long_ago(total * k.folding.lanes)),
+            read=_long_ago(self.frames * link.stream.size),
+            ends=_long_ago(total),
+            sent=_long_ago(total * k.folding.lanes),
+            lines=lines.copy(),
+            pops=pops.copy(),
+        )
+        if not any(self._sweep(now, 0, count) for _ in range(WHOLE)):
+            for first in range(0, count, self.block):
+                while not self._sweep(now, first, min(first + self.block, count)):
+                    pass
+        traffic.kept[k] = now.lines, now.pops
+        traffic.take(link, now.read)
+        traffic.write(self.output, now.sent)
 
-
-class Walker(Process):
-    """The reading side: walks, each against a credit; results reach the queue ``delay`` cycles after a walk's end."""
-
-    def __init__(self, kernel: s.Window, writer: Writer) -> None:
-        super().__init__()
-        self.kernel, self.writer = kernel, writer
-        self.sender: Sender | None = None
-        self.lines: list[int] = []  # when each output row's last step was taken
-        self.results: list[int] = []
-        self.pixel = self.walk = 0
-        writer.reader = self
-        self.neighbours.append(writer)
-        writer.neighbours.append(self)
-
-    def _needed(self, pixel: int) -> int:
-        """The input pixel, counted over frames, that output pixel ``pixel`` waits for."""
-        k = self.kernel
-        frame, inner = divmod(pixel, k.out[0] * k.out[1])
-        i, j = divmod(inner, k.out[1])
-        row = min(max(i * k.strides[0] - k.before[0] + (k.kernel[0] - 1) * k.dilation[0], 0), k.size[0] - 1)
-        col = min(max(j * k.strides[1] - k.before[1] + (k.kernel[1] - 1) * k.dilation[1], 0), k.size[1] - 1)
-        return (frame * k.size[0] + row) * k.size[1] + col
-
-    def advance(self) -> bool:
-        moved = False
-        k = self.kernel
-        walks = k.folding.groups * k.folding.tiles
-        length, credits, per_line = k.folding.walk, k.credits, k.out[1]
-        pops = self.sender.pops if self.sender else []
-        while True:
-            time = self.last + 1
-            if self.walk == 0:
-                needed = self._needed(self.pixel)
-                if needed >= len(self.writer.pixels):
-                    return moved
-                time = max(time, self.writer.pixels[needed] + 1)
-            n = len(self.results) - credits
-            if n >= 0:
-                if n >= len(pops):
-                    return moved
-                time = max(time, pops[n] + 1)
-            self.last = time + length - 1
-            self.results.append(self.last + k.delay)
-            moved = True
-            self.walk += 1
-            if self.walk == walks:
-                self.walk = 0
-                self.pixel += 1
-                if self.pixel % per_line == 0:
-                    self.lines.append(self.last)
+    def _sweep(self, now: _Window, first: int, stop: int) -> bool:
+        """Compute the output lines from ``first`` to ``stop`` and what they need; whether that changed nothing more."""
+        k, width, lanes = self.window, self.window.size[1] * self.window.size[2], self.window.folding.lanes
+        start, end = (int(self.rows[i]) * width for i in (first, stop))
+        least = now.arrivals[start:end].copy()
+        waits, rows = self.waits[self.rows[first] : self.rows[stop]], least[::width]
+        bounded = waits > 0
+        rows[bounded] = np.maximum(rows[bounded], now.lines[waits[bounded] - 1] + 1)
+        now.read[start:end] = _follow(least, now.read, start, 1)
+        a, b = (i * k.out[1] * self.walks for i in (first, stop))
+        starts = _long_ago(b - a)
+        starts[:: self.walks] = now.read[self.needed[a // self.walks : b // self.walks] * k.size[2] + k.size[2] - 1] + 1
+        skip = max(0, k.credits - a)
+        starts[skip:] = np.maximum(starts[skip:], now.pops[a + skip - k.credits : max(b - k.credits, 0)] + 1)
+        now.ends[a:b] = _follow(starts, now.ends, a, k.folding.walk, k.folding.walk - 1)
+        sent = now.room[a * lanes : b * lanes].copy()
+        firsts = sent[::lanes]
+        np.maximum(firsts, now.ends[a:b] + (k.delay + 1), out=firsts)
+        now.sent[a * lanes : b * lanes] = _follow(sent, now.sent, a * lanes, 1)
+        lines = now.ends[a:b][self.walks * k.out[1] - 1 :: self.walks * k.out[1]]
+        pops = now.sent[a * lanes : b * lanes][lanes - 1 :: lanes]
+        settled = np.array_equal(lines, now.lines[first:stop]) and np.array_equal(pops, now.pops[a:b])
+        now.lines[first:stop], now.pops[a:b] = lines, pops
+        return settled
 
 
-class Sender(Process):
-    """Sends queued vectors, one element per beat; ``pops``: when each vector's last element left."""
+@dataclass(kw_only=True)
+class _Window:
+    """The times of one window while they are computed: when beats can be read and results sent at the earliest, when
+    they are; when each walk ends, each line ends, each credit comes back."""
 
-    def __init__(self, lanes: int, results: list[int], outputs: Sequence[Channel], feeder: Process) -> None:
-        super().__init__()
-        self.lanes, self.results, self.outputs = lanes, results, tuple(outputs)
-        self.pops: list[int] = []
-        self.lane = 0
-        for channel in self.outputs:
-            channel.writer = self
-        self.watch(*self.outputs)
-        self.neighbours.append(feeder)
-        feeder.neighbours.append(self)
+    arrivals: Times
+    room: Times
+    read: Times
+    ends: Times
+    sent: Times
+    lines: Times
+    pops: Times
 
-    def advance(self) -> bool:
-        moved = False
-        while len(self.pops) < len(self.results):
-            time = max(self.last + 1, self.results[len(self.pops)] + 1)
-            for channel in self.outputs:
-                if channel.depth is not None:
-                    n = len(channel.written) - channel.depth
-                    if n >= 0:
-                        if n >= len(channel.read):
-                            return moved
-                        time = max(time, channel.read[n] + channel.slack)
-            for channel in self.outputs:
-                channel.written.append(time)
-            self.last = time
-            moved = True
-            self.lane += 1
-            if self.lane == self.lanes:
-                self.lane = 0
-                self.pops.append(time)
-        return moved
+
+def _follow(least: Times, times: Times, start: int, step: int, more: int = 0) -> Times:
+    """``ascend(least, step) + more`` as the continuation of ``times[:start]``; changes ``least``."""
+    if start and len(least):
+        least[0] = max(least[0], times[start - 1] + step - more)
+    return np.asarray(ascend(least, step) + more)
+
+
+def _last(kernel: s.Window, axis: int) -> Times:
+    """The last row (0) or column (1) of the frame that each output row or column reads."""
+    reach = kernel.before[axis] - (kernel.kernel[axis] - 1) * kernel.dilation[axis]
+    return np.clip(np.arange(kernel.out[axis]) * kernel.strides[axis] - reach, 0, kernel.size[axis] - 1)
 
 
 class Frames(Process):
-    """Reads whole frames of each input into two banks, then takes ``steps`` steps with a result every ``every`` steps.
+    """Reads whole frames of each input into two banks, then takes steps, ``every`` of which give a result.
 
-    ``delay``: cycles from such a step to its result in the queue; ``release``: from a frame's last step to the cycle
-    in which its bank can be written again.
+    delay: cycles from a result's last step to its place in the queue. A bank can be written again two cycles after
+    its frame's last step.
     """
 
-    def __init__(
-        self, sizes: Sequence[int], inputs: Sequence[Channel], steps: int, every: int, credits: int, delay: int
-    ) -> None:
-        super().__init__()
-        self.sizes, self.inputs = tuple(sizes), tuple(inputs)
-        self.steps, self.every, self.credits, self.delay = steps, every, credits, delay
-        self.sender: Sender | None = None
-        self.results: list[int] = []
-        self.ends: list[int] = []  # when each frame's last step was taken
-        self.done = 0
-        self.arrivals: list[list[int]] = [[] for _ in self.inputs]  # per input: when each frame was complete
-        self.lasts = [LONG_AGO for _ in self.inputs]
-        for channel in self.inputs:
-            channel.reader = self
-        self.watch(*self.inputs)
+    def __init__(self, kernel: s.Permute | s.Product, traffic: Traffic, every: int, delay: int) -> None:
+        super().__init__(kernel, traffic.network)
+        self.output, self.frames, self.every, self.delay = kernel.output, traffic.frames, every, delay
+        self.credits = kernel.credits
 
-    def _receive(self) -> bool:
-        moved = False
-        for i, channel in enumerate(self.inputs):
-            size = self.sizes[i]
-            while len(channel.read) < len(channel.written):
-                frame = len(channel.read) // size
-                time = max(self.lasts[i] + 1, channel.written[len(channel.read)] + 1)
-                if frame >= 2:
-                    if frame - 2 >= len(self.ends):
-                        break
-                    time = max(time, self.ends[frame - 2] + 2)
-                channel.read.append(time)
-                self.lasts[i] = time
-                moved = True
-                if len(channel.read) % size == 0:
-                    self.arrivals[i].append(time)
-        return moved
-
-    def advance(self) -> bool:
-        moved = self._receive()
-        pops = self.sender.pops if self.sender else []
+    def update(self, traffic: Traffic) -> None:
+        size = self.output.size
+        ends, sent = traffic.kept.get(self.kernel) or (_long_ago(self.frames), _long_ago(self.frames * size))
+        room = traffic.room(self.output, _long_ago(self.frames * size))
         while True:
-            frame = len(self.ends)
-            if any(frame >= len(a) for a in self.arrivals):
-                return moved
-            time = max(self.last + 1, *(a[frame] + 1 for a in self.arrivals))
-            n = len(self.results) - self.credits
-            if n >= 0:
-                if n >= len(pops):
-                    return moved
-                time = max(time, pops[n] + 1)
-            self.last = time + self.every - 1
-            self.results.append(self.last + self.delay)
-            self.done += 1
-            moved = True
-            if self.done == self.steps // self.every:
-                self.done = 0
-                self.ends.append(self.last)
-                self._receive()
+            starts = _long_ago(self.frames * size)
+            firsts = starts[::size]
+            read = [self._read(traffic.arrivals(link), ends) for link in self.inputs]
+            for link, times in zip(self.inputs, read):
+                np.maximum(firsts, times[link.stream.size - 1 :: link.stream.size] + 1, out=firsts)
+            _raise(starts, sent + 1, self.credits)
+            done = ascend(starts, self.every) + (self.every - 1)
+            before = ends, sent
+            ends, sent = done[size - 1 :: size], ascend(np.maximum(room, done + (self.delay + 1)))
+            if np.array_equal(ends, before[0]) and np.array_equal(sent, before[1]):
+                break
+        traffic.kept[self.kernel] = ends, sent
+        for link, times in zip(self.inputs, read):
+            traffic.take(link, times)
+        traffic.write(self.output, sent)
+
+    def _read(self, arrivals: Times, ends: Times) -> Times:
+        firsts = arrivals[:: len(arrivals) // self.frames]
+        _raise(firsts, ends + 2, 2)
+        return ascend(arrivals)
+
+
+def _process(kernel: s.Kernel, traffic: Traffic) -> Process:
+    """The state machine of a kernel."""
+    match kernel:
+        case s.Source():
+            return Offer(kernel, traffic, 0)
+        case s.ConstantSource():
+            return Offer(kernel, traffic, LONG_AGO)
+        case s.Sink():
+            return Accept(kernel, traffic, 0)  # takes nothing before the first input
+        case s.Drain():
+            return Accept(kernel, traffic, LONG_AGO)
+        case s.Pointwise():
+            return Pipe(kernel, traffic)
+        case s.Window():
+            return Windows(kernel, traffic)
+        case s.Permute():
+            return Frames(kernel, traffic, 1, 2)
+        case s.Product():
+            return Frames(kernel, traffic, kernel.inner, 3)
+        case s.Mask():
+            inside = s.mask(kernel)
+            every, some = np.arange(len(inside)), np.flatnonzero(inside)
+            takes, gives = (some, every) if kernel.insert else (every, some)
+            return Steps(kernel, traffic, len(inside), [takes], gives, wait=True)
+        case s.Maker():
+            return _program(kernel, traffic)
+        case _:
+            raise TypeError(f"{type(kernel).__name__} has no state machine")
+
+
+def _program(kernel: s.Maker, traffic: Traffic) -> Steps:
+    """The state machine of a kernel that repeats a short program."""
+    match kernel:
+        case s.Reduction() | s.ArgMaximum():
+            length = kernel.reduced * kernel.inner
+            return Steps(kernel, traffic, length, [np.arange(length)], np.arange(length - kernel.inner, length))
+        case s.SoftmaxRows():
+            n = kernel.length
+            start = 3 * n + kernel.inversion
+            return Steps(kernel, traffic, start + 3 * n, [np.arange(n)], start + 2 + 3 * np.arange(n))
+        case s.Repeat():
+            length = kernel.times * kernel.inner
+            return Steps(kernel, traffic, length, [np.arange(kernel.inner)], np.arange(length))
+        case s.Join():
+            ends = np.cumsum(kernel.lengths)
+            takes = [np.arange(end - length, end) for end, length in zip(ends, kernel.lengths)]
+            return Steps(kernel, traffic, int(ends[-1]), takes, np.arange(int(ends[-1])))
+        case _:
+            raise TypeError(f"{type(kernel).__name__} has no state machine")
