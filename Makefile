@@ -3,6 +3,7 @@
 #   make demo    the bundled model all the way: C, HLS C++, SystemVerilog, each run and compared; writes qsim-demo/
 #   make test    the whole test suite
 #   make lint    ruff            make types   mypy --strict
+#   make test-coverage   the test suite with a report of the lines that it runs
 #   make matrix  docs/qkeras.md: every QKeras layer and quantizer in every target (half an hour or more)
 #   make clean   removes what demo and tests left, and the virtual environments
 #
@@ -18,7 +19,7 @@ JOBS ?= 2
 # Builds inside the demo and the tests start make themselves; they must not inherit this make's flags.
 CLEAN = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS
 
-.PHONY: demo test lint types matrix clean
+.PHONY: demo test test-coverage lint types matrix clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_ENV)/.installed-demo
@@ -26,6 +27,9 @@ demo: $(DEMO_ENV)/.installed-demo
 
 test: $(DEV_ENV)/.installed-dev
 	$(CLEAN) $(DEV_ENV)/bin/python -m pytest -n $(JOBS)
+
+test-coverage: $(DEV_ENV)/.installed-dev
+	$(CLEAN) $(DEV_ENV)/bin/python -m pytest -n $(JOBS) --cov=qsim --cov-report=term-missing:skip-covered
 
 lint: $(DEV_ENV)/.installed-dev
 	$(DEV_ENV)/bin/ruff check .

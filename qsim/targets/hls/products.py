@@ -1,6 +1,6 @@
 """How the HLS target forms a layer's products, from the real values of its weights and the proven codes of its inputs.
 
-The rule stands in docs/architecture.md, the arithmetic in templates/hls/lib/qsim_products.h.
+The rule stands in docs/binary.md, the arithmetic in templates/hls/lib/qsim_products.h.
 """
 
 from __future__ import annotations

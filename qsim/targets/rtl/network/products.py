@@ -1,6 +1,6 @@
 """How the streaming design forms the products of each layer with constant weights, and what its weights take in memory.
 
-The rule, with the figures behind it, stands in docs/architecture.md.
+The rule, with the figures behind it, stands in docs/binary.md.
 """
 
 from __future__ import annotations
