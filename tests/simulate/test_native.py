@@ -68,9 +68,7 @@ def test_real_models(models: Path) -> None:
             graph = load(models / "tflite" / f"{name}.tflite", profile=profile)
             assert not differing(graph, samples=4), (name, profile)
             kernels = {row.kernel for row in Simulator(graph, engine="native").plan()}
-            assert kernels <= {"conv2d", "depthwise", "dense", "combine", "pool", "view", "numpy"}
-            slow = [row for row in Simulator(graph, engine="native").plan() if row.kernel == "numpy"]
-            assert all(row.operations == ("Softmax",) for row in slow), slow
+            assert "numpy" not in kernels, (name, profile)
 
 
 def test_threads_and_blocks_change_nothing() -> None:

@@ -23,8 +23,6 @@ _MOST_PARAMETERS = 1 << 20
 _FEW = 24
 """Up to this many thresholds are counted one by one, all lanes at once; more are searched."""
 
-Elementwise = o.Requantize | o.Divide | o.Threshold | o.Lookup
-
 
 class Unsuited(Exception):
     """An operation that the native kernels do not take; the text says why."""
@@ -38,7 +36,7 @@ def fits32(*values: int) -> bool:
 # --- which lanes
 
 
-def narrow(op: Elementwise, low: int, high: int, out: tuple[int, int]) -> bool:
+def narrow(op: o.Elementwise, low: int, high: int, out: tuple[int, int]) -> bool:
     """Whether 32-bit lanes hold every intermediate result of ``op`` on inputs in [low, high]."""
     if not fits32(low, high, *out):
         return False
@@ -86,7 +84,7 @@ def _narrow_rescale(op: o.Requantize, r: Rescale, low: int, high: int) -> bool:
             return clipped and max(abs(op.low), abs(op.high), abs(zero)) < 1 << 29 and _factors(r) is not None
 
 
-def check_wide(op: Elementwise) -> None:
+def check_wide(op: o.Elementwise) -> None:
     """Raise Unsuited where 64-bit lanes cannot follow ``op`` either."""
     if not isinstance(op, o.Requantize):
         return
@@ -119,7 +117,7 @@ def _factors(r: Rescale) -> Array | None:
 # --- C structures
 
 
-def chain(ops: Sequence[Elementwise], graph: Graph, keep: Keep) -> ChainC:
+def chain(ops: Sequence[o.Elementwise], graph: Graph, keep: Keep) -> ChainC:
     """``ops`` as one chain: 32-bit lanes where all of them allow it, else 64. Raises Unsuited."""
     wide = False
     for op in ops:
@@ -130,7 +128,7 @@ def chain(ops: Sequence[Elementwise], graph: Graph, keep: Keep) -> ChainC:
     return ChainC(count=len(made), wide=int(wide), transforms=keep.structures(made))
 
 
-def _transform(op: Elementwise, graph: Graph, keep: Keep) -> TransformC:
+def _transform(op: o.Elementwise, graph: Graph, keep: Keep) -> TransformC:
     shape = graph[op.output].shape
     match op:
         case o.Requantize():
@@ -248,4 +246,4 @@ def _rescale(r: Rescale, vectors: _Vectors, keep: Keep) -> RescaleC:
     )
 
 
-__all__ = ["Elementwise", "Unsuited", "chain", "fits32", "narrow"]
+__all__ = ["Unsuited", "chain", "fits32", "narrow"]

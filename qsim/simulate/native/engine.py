@@ -14,8 +14,8 @@ from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import Array
 from qsim.reference.kernels import KERNELS as REFERENCE
-from qsim.simulate.native.kernels import KINDS
 from qsim.simulate.native.library import load
+from qsim.simulate.native.lower.base import KINDS
 from qsim.simulate.native.plan import TYPES, Step, steps
 from qsim.simulate.native.structures import BufferC, Keep, StepC
 from qsim.simulate.plan import Row

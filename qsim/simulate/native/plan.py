@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-from qsim.simulate.native import kernels
-from qsim.simulate.native.chains import Elementwise, Unsuited
-from qsim.simulate.native.kernels import Call, Combined, Operand, Site
+from qsim.simulate.native.chains import Unsuited
+from qsim.simulate.native.lower.base import Call, Site
+from qsim.simulate.native.lower.combine import Combined, Operand, combine, join
+from qsim.simulate.native.lower.linear import linear
+from qsim.simulate.native.lower.move import move
+from qsim.simulate.native.lower.pool import pool
+from qsim.simulate.native.lower.softmax import softmax
 from qsim.simulate.native.structures import TYPES, Keep
 
 _RANGES = ((-128, 127), (0, 255), (-(1 << 15), (1 << 15) - 1), (-(1 << 31), (1 << 31) - 1), (-(1 << 63), (1 << 63) - 1))
 """Of the element types, in the order of structures.TYPES."""
 
-_ELEMENTWISE = (o.Requantize, o.Divide, o.Threshold, o.Lookup)
 _COMBINED = (o.Add, o.Mul, o.Extremum)
 _MOVED = (o.Transpose, o.Pad, o.Slice, o.Gather)
 _HEADS = (o.Conv2D, o.Dense, *_COMBINED, o.SumPool2D, o.MaxPool2D, o.Reduce)
@@ -69,7 +72,7 @@ def groups(graph: Graph, kept: frozenset[str]) -> list[Group]:
 
     for op in graph.ops:
         source = made.get(op.inputs[0]) if op.inputs else None
-        if isinstance(op, _ELEMENTWISE) and source is not None and single(op.inputs[0]) and _takes_tail(source):
+        if isinstance(op, o.Elementwise) and source is not None and single(op.inputs[0]) and _takes_tail(source):
             del made[op.inputs[0]]
             source.ops.append(op)
             made[op.output] = source
@@ -86,11 +89,11 @@ def groups(graph: Graph, kept: frozenset[str]) -> list[Group]:
 
 
 def _is_chain(group: Group) -> bool:
-    return isinstance(group.ops[0], _ELEMENTWISE)
+    return isinstance(group.ops[0], o.Elementwise)
 
 
 def _takes_tail(group: Group) -> bool:
-    return isinstance(group.ops[0], (*_HEADS, *_ELEMENTWISE))
+    return isinstance(group.ops[0], (*_HEADS, o.Elementwise))
 
 
 def steps(
@@ -146,21 +149,23 @@ def _call(group: Group, site: Site) -> Call:
     head, out = group.ops[0], group.output
     if all(site.constant(name) for name in group.sources):
         raise Unsuited("constants alone")  # the kernels step from sample to sample
-    chain = [op for op in group.ops if isinstance(op, _ELEMENTWISE)]
+    chain = [op for op in group.ops if isinstance(op, o.Elementwise)]
     match head:
         case o.Conv2D() | o.Dense():
-            return kernels.linear(head, chain, out, site)
+            return linear(head, chain, out, site)
         case o.Add() | o.Mul() | o.Extremum():
-            return kernels.combine(head, _operands(head, group.feeds), chain, out, site)
+            return combine(head, _operands(head, group.feeds), chain, out, site)
         case o.SumPool2D() | o.MaxPool2D() | o.Reduce():
-            return kernels.pool(head, chain, out, site)
+            return pool(head, chain, out, site)
         case o.Requantize() | o.Divide() | o.Threshold() | o.Lookup():
             name = head.inputs[0]
-            return kernels.combine(None, [Operand(stored=name, feed=(), tensor=name)], chain, out, site)
+            return combine(None, [Operand(stored=name, feed=(), tensor=name)], chain, out, site)
         case o.Transpose() | o.Pad() | o.Slice() | o.Gather():
-            return kernels.move(head, site)
+            return move(head, site)
         case o.Concat():
-            return kernels.join(head, site)
+            return join(head, site)
+        case o.Softmax():
+            return softmax(head, out, site)
         case _:
             raise Unsuited(f"{type(head).__name__} has no native kernel")
 
@@ -168,7 +173,7 @@ def _call(group: Group, site: Site) -> Call:
 def _operands(op: Combined, feeds: Mapping[str, Sequence[o.Op]]) -> list[Operand]:
     found = []
     for name in op.inputs:
-        feed: tuple[Elementwise, ...] = tuple(f for f in feeds.get(name, ()) if isinstance(f, _ELEMENTWISE))
+        feed: tuple[o.Elementwise, ...] = tuple(f for f in feeds.get(name, ()) if isinstance(f, o.Elementwise))
         found.append(Operand(stored=feed[0].inputs[0] if feed else name, feed=feed, tensor=name))
     return found
 

@@ -141,6 +141,16 @@ class JoinC(c.Structure):
     )
 
 
+class SoftmaxC(c.Structure):
+    """qn_softmax_params."""
+
+    _fields_ = (
+        *((name, c.c_int32) for name in ("type_in", "type_out", "columns", "width")),
+        *((name, c.c_int64) for name in ("rows", "low", "high", "count")),
+        ("table", _P),
+    )
+
+
 class StepC(c.Structure):
     """qn_step."""
 

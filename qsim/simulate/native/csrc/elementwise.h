@@ -1,4 +1,4 @@
-/* The parameters of elementwise.c and move.c; see qsim/simulate/native/elementwise.py and move.py. */
+/* The parameters of elementwise.c and move.c; see qsim/simulate/native/lower/. */
 #ifndef QSIM_NATIVE_ELEMENTWISE_H
 #define QSIM_NATIVE_ELEMENTWISE_H
 
@@ -51,5 +51,13 @@ typedef struct {
     const int32_t *types;
     const int32_t *constant;
 } qn_join_params;
+
+/* Integer softmax over rows of ``columns``. table[d]: exp of the scaled difference -d to the row's maximum, Q0.31; a
+ * difference of ``count`` or more gives ``low``. width: of the output's format. */
+typedef struct {
+    int32_t type_in, type_out, columns, width;
+    int64_t rows, low, high, count;
+    const int32_t *table;
+} qn_softmax_params;
 
 #endif

@@ -1,4 +1,4 @@
-/* The parameters of the kernels with constant weights; see qsim/simulate/native/linear.py, which packs them. */
+/* The parameters of the kernels with constant weights; see qsim/simulate/native/lower/linear.py, which packs them. */
 #ifndef QSIM_NATIVE_LINEAR_H
 #define QSIM_NATIVE_LINEAR_H
 

@@ -43,7 +43,8 @@ void qn_join(const void *params, const void *const *in, void *out, int64_t sampl
     }
 }
 
-static const qn_kernel KERNELS[] = {qn_conv2d, qn_depthwise, qn_dense, qn_combine, qn_pool, qn_move, qn_join};
+static const qn_kernel KERNELS[] = {qn_conv2d, qn_depthwise, qn_dense, qn_combine,
+                                    qn_pool,   qn_move,      qn_join,  qn_softmax};
 
 #define MOST_INPUTS 64 /* the planner leaves operations with more to numpy */
 

@@ -102,7 +102,7 @@ void qn_apply64(const qn_chain *chain, int64_t *x, int64_t count, int64_t phase)
 /* Runs the chain over 32-bit lanes (which the 64-bit chains widen into a block of their own) and stores the result. */
 void qn_finish(const qn_chain *chain, int32_t *x, int64_t count, int64_t phase, void *out, int64_t first, int type);
 
-/* --- kernels, in the order of qsim/simulate/native/plan.py's KINDS */
+/* --- kernels, in the order of qsim/simulate/native/lower/base.py's KINDS */
 void qn_conv2d(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
 void qn_depthwise(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
 void qn_dense(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
@@ -110,5 +110,6 @@ void qn_combine(const void *params, const void *const *in, void *out, int64_t sa
 void qn_pool(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
 void qn_move(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
 void qn_join(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
+void qn_softmax(const void *params, const void *const *in, void *out, int64_t samples, void *scratch);
 
 #endif

@@ -1,0 +1,1 @@
+"""Operations as calls of the C kernels, family by family: what each needs is checked, its parameters are packed."""
