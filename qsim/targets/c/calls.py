@@ -65,7 +65,7 @@ def statements_of(
     for op in graph.ops:
         if op.output in calls:
             layer = calls[op.output]
-            lines += [_call(layer, pointers), *traces(layer.output)]
+            lines += [_call(layer, pointers, names), *traces(layer.output)]
         elif isinstance(op, o.Constant):
             lines += traces(op.output)
     for name, (params, kernel) in copies.items():
@@ -73,8 +73,10 @@ def statements_of(
     return lines
 
 
-def _call(layer: LayerView, pointers: Mapping[str, str]) -> str:
+def _call(layer: LayerView, pointers: Mapping[str, str], names: Mapping[str, str]) -> str:
     arguments = [pointers[name] for name in (*layer.sources, layer.output)]
+    if layer.works:
+        arguments.append(f"w_{names[layer.output]}")
     return f"{layer.function}({', '.join(arguments)});"
 
 

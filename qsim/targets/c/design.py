@@ -19,7 +19,7 @@ from qsim.targets.c.calls import output_copies, pointers_of, statements_of
 from qsim.targets.c.layer import LayerView, c_string, describe, layer_view
 from qsim.targets.c.lower.tables import LOWER
 from qsim.targets.c.parts import ConstArray, Kernel, Lowering, Params
-from qsim.targets.c.plan import ALIGNMENT, Schedule, schedule
+from qsim.targets.c.plan import ALIGNMENT, Schedule, schedule, scratch_of
 from qsim.targets.c.types import CType, storage
 from qsim.targets.target import Files
 from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
@@ -74,7 +74,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A tensor's place in the arena: offset in bytes, size in bytes, the layers during which it is alive."""
+    """A tensor's place in the arena, or a layer's working memory: bytes, and the layers while it is alive."""
 
     type: str
     name: str
@@ -184,6 +184,7 @@ def plan(graph: Graph, options: Options | None = None) -> Design:
     names = identifiers(graph)
     order = schedule(graph)
     c = Lowering(graph, names, prefix)
+    c.stored = frozenset(group.output for group in order.groups)
     constants = {
         op.output: LOWER[o.Constant](op, c).calls((), "", "", "")[0] for op in graph.ops if isinstance(op, o.Constant)
     }
@@ -248,10 +249,11 @@ def _library_files(c: Lowering) -> tuple[str, ...]:
 
 
 def _places(graph: Graph, names: Mapping[str, str], order: Schedule) -> list[Place]:
+    working = {scratch_of(group): group.output for group in order.groups}
     return [
         Place(
-            type=storage(graph[b.name].format).name,
-            name=f"t_{names[b.name]}",
+            type="uint8_t" if b.name in working else storage(graph[b.name].format).name,
+            name=f"w_{names[working[b.name]]}" if b.name in working else f"t_{names[b.name]}",
             offset=order.memory.offsets[b.name],
             size=b.size,
             first=b.first,

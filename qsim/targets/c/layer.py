@@ -10,7 +10,7 @@ from qsim.ir import Quantization, Tensor
 from qsim.ir.ops import Op
 from qsim.targets.c.lower.tables import LOWER
 from qsim.targets.c.parts import BLOCK, BlockPointer, Lowering, Params, Part
-from qsim.targets.c.plan import Group
+from qsim.targets.c.plan import Group, scratch_offsets
 from qsim.targets.c.types import storage
 from qsim.targets.text import one_line
 
@@ -18,7 +18,7 @@ from qsim.targets.text import one_line
 @dataclass(frozen=True, kw_only=True)
 class LayerView:
     """What the template of model.c needs. sources, output: tensor names of the function's arguments, in order.
-    stack: bytes of its blocks."""
+    stack: bytes of its blocks on the stack. works: whether a pointer to its working memory is the last argument."""
 
     function: str
     comments: list[str]
@@ -29,6 +29,7 @@ class LayerView:
     sources: list[str]
     output: str
     stack: int
+    works: bool
 
 
 def _flat_index(part: Part, first: str) -> str:
@@ -45,7 +46,7 @@ def _flat_index(part: Part, first: str) -> str:
 def _first_argument(part: Part, head: Part, first: str, index: str) -> str:
     if part.period == 0:
         return first
-    if part.period == 1:
+    if part.period == 1 or (first == "first" and head.block % part.period == 0):
         return "0"
     return first if head.inner % part.period == 0 else index
 
@@ -64,7 +65,8 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
     feeds = {name: [(op, LOWER[type(op)](op, c)) for op in chain] for name, chain in group.feeds.items()}
     everything = [*(part for chain in feeds.values() for _, part in chain), *parts]
     blocks += [pair for part in everything for pair in part.temporaries]
-    split = bool(blocks) and head.inner > BLOCK
+    split = bool(blocks) and head.inner > head.block
+    step = "QSIM_BLOCK" if head.block == BLOCK else str(head.block)
     first, count = ("first", "count") if split else ("0", str(head.inner))
     index = _flat_index(head, first)
     here = f" + {index}" if index != "0" else ""
@@ -93,12 +95,19 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
         lines.append("    " * depth + f"for (int32_t {var} = 0; {var} < {limit}; ++{var}) {{")
         depth += 1
     if split:
-        lines.append("    " * depth + f"for (int32_t first = 0; first < {head.inner}; first += QSIM_BLOCK) {{")
+        lines.append("    " * depth + f"for (int32_t first = 0; first < {head.inner}; first += {step}) {{")
         depth += 1
-        lines += ["    " * depth + f"const int32_t count = qsim_min_i32(QSIM_BLOCK, {head.inner} - first);", ""]
+        lines += ["    " * depth + f"const int32_t count = qsim_min_i32({step}, {head.inner} - first);", ""]
     lines += ["    " * depth + line for line in body]
     lines += ["    " * d + "}" for d in range(depth - 1, 0, -1)]
-    size = "QSIM_BLOCK" if split else str(head.inner)
+    length = head.block if split else head.inner
+    size = step if split else str(head.inner)
+    declared = [f"{t.name} {name}[{size}];" for name, t in blocks]
+    offsets, works = scratch_offsets(graph, group)
+    if works:
+        types = {name: storage(graph[name].format).name for name in offsets}
+        declared = [f"{t} *const {fused[n]} = ({t} *)(void *)(scratch + {offsets[n]});" for n, t in types.items()]
+        blocks = []
     layers = list(dict.fromkeys(op.layer for op in (*group.fused, group.ops[-1])))
     comments = [f"Layer {', '.join(layers)}.", *(note for part in everything for note in part.notes)]
     arguments = [f"const {storage(graph[name].format).name} *{x}" for name, x in xs.items()]
@@ -109,13 +118,14 @@ def layer_view(group: Group, c: Lowering) -> LayerView:
             *(f"{xs[n]}: {describe(graph[n])}" for n in sources),
             f"y: {describe(out)}",
         ],
-        arguments=[*arguments, f"{storage(out.format).name} *y"],
+        arguments=[*arguments, f"{storage(out.format).name} *y", *(["uint8_t *scratch"] if works else [])],
         params=[p for part in everything for p in part.params],
-        blocks=[f"{t.name} {name}[{size}];" for name, t in blocks],
+        blocks=declared,
         body=lines,
         sources=sources,
         output=group.output,
-        stack=sum(t.bytes for _, t in blocks) * (BLOCK if split else head.inner),
+        works=works > 0,
+        stack=sum(t.bytes for _, t in blocks) * length,
     )
 
 

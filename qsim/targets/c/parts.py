@@ -104,7 +104,7 @@ class Part:
     loops: (variable, count) around the calls, outermost first. inner: elements of the output that one round of the
     loops makes, contiguous; the output is rounds x inner in row-major order. period: 0 for a kernel that makes its own
     sense of ``first`` (its place in the row), else the period of its parameters. temporaries: name and type of the
-    scratch blocks that ``calls`` uses. notes: comment lines.
+    scratch blocks that ``calls`` uses. notes: comment lines. block: elements of the output that one call makes at most.
     """
 
     calls: Calls
@@ -114,6 +114,7 @@ class Part:
     period: int = 0
     temporaries: list[tuple[str, CType]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    block: int = BLOCK
 
 
 class Lowering:
@@ -127,6 +128,8 @@ class Lowering:
         self._contents: dict[tuple[str, CType, tuple[int, ...]], str] = {}
         self.kernels: dict[str, Kernel] = {}
         self._locals: dict[str, int] = {}
+        self.stored: frozenset[str] = frozenset()
+        """Outputs of layer functions: what is no block inside one."""
 
     def begin_layer(self) -> None:
         """Names of parameter structures are local to a layer function."""

@@ -8,6 +8,7 @@ from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.ir.ops import Op
 from qsim.targets.c.lower.tables import FUSABLE, MERGES, TAILS
+from qsim.targets.c.lower.tiled import Tiling, tiling
 from qsim.targets.c.memory import Buffer, MemoryPlan, plan
 from qsim.targets.c.types import storage
 
@@ -104,6 +105,27 @@ def _groups(graph: Graph) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def scratch_of(group: Group) -> str:
+    """The name of a layer's working memory in the plan; no tensor has it."""
+    return f"{group.output} (working memory)"
+
+
+def scratch_offsets(graph: Graph, group: Group) -> tuple[dict[str, int], int]:
+    """Of a layer in tiles: fused tensor -> offset of its block behind the tile's inputs in the layer's working memory;
+    and the bytes of all. No block and no byte of the other layers, whose blocks lie on the stack."""
+    head = group.ops[0]
+    if len(group.ops) == 1 or not isinstance(head, o.Conv2D | o.Dense):
+        return {}, 0
+    tiles = tiling(head, graph)
+    if not isinstance(tiles, Tiling):
+        return {}, 0
+    offsets, end = {}, tiles.columns
+    for op in group.fused:
+        offsets[op.output] = end = -(-end // ALIGNMENT) * ALIGNMENT
+        end += tiles.block * storage(graph[op.output].format).bytes
+    return offsets, end
+
+
 def schedule(graph: Graph) -> Schedule:
     """Fuse, find views, and plan the arena by liveness: a stored tensor lives from the layer function that writes it
     to the last one that reads it or a view of it."""
@@ -138,5 +160,9 @@ def schedule(graph: Graph) -> Schedule:
         for step, group in enumerate(groups)
         if group.output not in written
     ]
+    for step, group in enumerate(groups):
+        size = scratch_offsets(graph, group)[1]
+        if size:
+            buffers.append(Buffer(name=scratch_of(group), size=size, first=step, last=step))
     memory = plan(buffers, alignment=ALIGNMENT)
     return Schedule(groups=groups, roots=roots, written=written, copied=tuple(copied), memory=memory)

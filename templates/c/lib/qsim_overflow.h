@@ -14,6 +14,14 @@ static inline int32_t qsim_sat_i32(int32_t value, int32_t low, int32_t high)
     return value < low ? low : value > high ? high : value;
 }
 
+/* No value lies outside the limits (proven when the model was emitted). */
+static inline int32_t qsim_keep_i32(int32_t value, int32_t low, int32_t high)
+{
+    (void)low;
+    (void)high;
+    return value;
+}
+
 /* Zero outside the limits. */
 static inline int32_t qsim_sat_zero_i32(int32_t value, int32_t low, int32_t high)
 {
@@ -43,6 +51,14 @@ static inline int32_t qsim_wrap_sm_i32(int32_t value, int32_t low, int32_t high)
 static inline int64_t qsim_sat_i64(int64_t value, int64_t low, int64_t high)
 {
     return value < low ? low : value > high ? high : value;
+}
+
+/* No value lies outside the limits (proven when the model was emitted). */
+static inline int64_t qsim_keep_i64(int64_t value, int64_t low, int64_t high)
+{
+    (void)low;
+    (void)high;
+    return value;
 }
 
 /* Zero outside the limits. */

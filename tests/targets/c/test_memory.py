@@ -12,7 +12,7 @@ from graphs import OP_GRAPHS, random_graph, small_cnn
 
 from qsim.errors import GraphError
 from qsim.targets.c.memory import Buffer, MemoryPlan, plan
-from qsim.targets.c.plan import schedule
+from qsim.targets.c.plan import schedule, scratch_of, scratch_offsets
 from qsim.targets.c.types import storage
 
 
@@ -65,6 +65,8 @@ def test_live_tensors_of_a_graph_never_overlap(name: str) -> None:
     graph = makers[name]() if name in makers else random_graph(int(name))
     made = schedule(graph)
     step_of_op = {op.output: step for step, group in enumerate(made.groups) for op in (*group.fused, *group.ops)}
+    working = {scratch_of(group): step for step, group in enumerate(made.groups)}
+    step_of_op |= working
     lives: dict[str, list[int]] = {b.name: [step_of_op[b.name]] for b in made.memory.buffers}
     for op in graph.ops:
         for source in op.inputs:
@@ -77,7 +79,9 @@ def test_live_tensors_of_a_graph_never_overlap(name: str) -> None:
     buffers = tuple(
         Buffer(
             name=tensor,
-            size=graph[tensor].size * storage(graph[tensor].format).bytes,
+            size=scratch_offsets(graph, made.groups[working[tensor]])[1]
+            if tensor in working
+            else graph[tensor].size * storage(graph[tensor].format).bytes,
             first=min(steps),
             last=max(steps),
         )

@@ -22,8 +22,9 @@ from qsim.targets.c.lower.loops import (
     pairs,
     position_part,
 )
+from qsim.targets.c.lower.tiled import Tiling, strip_weights, strips, tiled_part, tiling
 from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
-from qsim.targets.c.types import CType, Reach, least, storage
+from qsim.targets.c.types import I8, I32, CType, Reach, least, storage
 
 
 def _magnitude(tensor: Tensor, zero_point: int) -> int:
@@ -108,6 +109,10 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         part = at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}, {how}"))
         return part
+    if is_depthwise(op, inputs) and strips(op, c.graph) is None:
+        part = _strip_part(op, c, geometry)
+        part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}, four channels at a time"))
+        return part
     if is_depthwise(op, inputs):
         multiplier = outputs // inputs
         defines.append(("QSIM_INPUT(o)", "(o)" if multiplier == 1 else "((o) / p->multiplier)"))
@@ -127,6 +132,11 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         part = at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}, {how}"))
         return part
+    tiles = tiling(op, c.graph) if op.output not in c.stored else "its sums are an output of the layer"
+    if isinstance(tiles, Tiling):
+        part = tiled_part(op, c, tiles)
+        part.notes.append(_linear_note(op, c, t, f"convolution {size}, in tiles of {tiles.lanes} positions"))
+        return part
     kernel = c.kernel("conv2d", tags, defines)
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{group_in}]")
     fields += pairs(
@@ -135,6 +145,31 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
     part = position_part(c, op, kernel, fields + geometry)
     part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}"))
     return part
+
+
+def _strip_part(op: o.Conv2D, c: Lowering, geometry: list[tuple[str, str]]) -> Part:
+    x = c.graph[op.inputs[0]]
+    height, width, inputs = x.shape
+    xt = storage(x.format)
+    kernel = c.kernel(
+        "strip2d",
+        [xt.short],
+        [("QSIM_X", xt.name), ("QSIM_WIDEN", '"s"' if xt.signed else '"u"')],
+        "qsim_form.h",
+        stack=56,
+    )
+    kh, kw = op.weights.shape[:2]
+    bias = np.zeros(inputs, np.int64) if op.bias is None else op.bias.values
+    fields = [
+        (
+            "weights",
+            c.array(op, "weights", strip_weights(op), I8, f"{op.output}: weights [{inputs // 4}][{kh}][{kw}][4]"),
+        ),
+        ("bias", c.array(op, "bias", bias, I32, f"{op.output}: bias [{inputs}]")),
+        ("zero_point", str(op.input_zero_point)),
+        *pairs(height=height, width=width, inputs=inputs),
+    ]
+    return position_part(c, op, kernel, fields + geometry)
 
 
 def conv_transpose2d(op: o.ConvTranspose2D, c: Lowering) -> Part:
@@ -168,6 +203,11 @@ def dense(op: o.Dense, c: Lowering) -> Part:
     t = _accumulator(op, c)
     note = f"dense, {inputs} to {outputs}"
     pack = packing(op.weights, inputs)
+    tiles = tiling(op, c.graph) if op.output not in c.stored else "its sums are an output of the layer"
+    if isinstance(tiles, Tiling):
+        part = tiled_part(op, c, tiles)
+        part.notes.append(_linear_note(op, c, t, note))
+        return part
     if pack is not None:
         ones = [f"{name}_{axis}" for name in ("kernel", "stride", "dilation") for axis in ("height", "width")]
         geometry = pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)

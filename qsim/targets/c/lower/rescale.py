@@ -9,6 +9,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic
+from qsim.targets.c.lower.tiled import High, high_part, high_requantize
 from qsim.targets.c.parts import Calls, Kernel, Lower, Lowering, Params, Part
 from qsim.targets.c.types import I8, I16, I32, U8, CType, Reach, least, storage
 
@@ -51,6 +52,20 @@ def _reach_plain(reach: Reach, low: int, high: int, parts: list[Array], zero_poi
         reach.add(*products, *sums, m, a).rounding(*sums)
         for value in sums:
             reach.add((value >> s) + zero_point, -((-value) >> s) + zero_point)
+
+
+def _keeps(op: o.Requantize, low: int, high: int, parts: list[list[Array]]) -> bool:
+    """Whether no rescaled value leaves the op's limits: a PLAIN rescale's extremes are those of the range's ends."""
+    if any(r.scheme is not Scheme.PLAIN for r in (op.rescale, op.negative) if r is not None):
+        return False
+    ends = [
+        (rounded + op.zero_point)
+        for arrays in parts
+        for m, a, s in zip(*(map(int, p) for p in arrays), strict=True)
+        for total in (low * m + a, high * m + a)
+        for rounded in (total >> s, -((-total) >> s))
+    ]
+    return op.low <= min(ends) and max(ends) <= op.high
 
 
 def _rescale(
@@ -122,6 +137,11 @@ def _overflow(op: o.Requantize, out: Tensor, t: CType) -> str:
 
 
 def requantize(op: o.Requantize, c: Lowering) -> Part:
+    form = high_requantize(op, c.graph)
+    if isinstance(form, High):
+        part = high_part(op, c, form, _part)
+        part.notes.append(f"{op.output}: {_rescale_text(op)}, computed in 32 bits")
+        return part
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     low, high = x.range[0] - op.input_zero_point, x.range[1] - op.input_zero_point
     wraps = op.overflow in (Overflow.WRAP, Overflow.WRAP_SM)
@@ -149,7 +169,7 @@ def requantize(op: o.Requantize, c: Lowering) -> Part:
         _rescale(op, c, r, role, t, p, period) for r, role, p in zip(rescales, ("", "negative_"), parts, strict=False)
     ]
     xt, yt = storage(x.format), storage(out.format)
-    saturate = _overflow(op, out, t)
+    saturate = f"qsim_keep_{t.short}" if _keeps(op, low, high, parts) else _overflow(op, out, t)
     defines = [
         ("QSIM_X", xt.name),
         ("QSIM_Y", yt.name),
