@@ -13,7 +13,7 @@ from qsim.targets.registry import TARGETS
 SCRIPT = """
 import sys
 from qsim.demo.flow import MODEL
-from qsim.debug.report import Content, html
+from qsim.debug.pages.report import Content, html
 from qsim.targets.files import emit
 from qsim.targets.registry import TARGETS
 from qsim.importers import load
