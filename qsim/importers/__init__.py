@@ -19,12 +19,12 @@ def load(
 ) -> Graph:
     """The integer graph of a quantized model.
 
-    source: a path (``.keras``, ``.h5``, ``.tflite``, ``.json`` with ``weights="....h5"``, or the ``.json`` of a
-    qsim graph), a Keras model in memory, or a ModelSource, which holds all the others.
+    source: a path (``.keras``, ``.h5``, ``.tflite``, ``.onnx``, ``.json`` with ``weights="....h5"``, or the
+    ``.json`` of a qsim graph), a Keras model in memory, or a ModelSource, which holds all the others.
     input_format: the number format of real inputs ("fixed<8,1>", FixedPoint, or one per input name), needed where the
     model does not quantize its input itself. profile: the named numeric profile; each kind of source has a default.
-    rescale: of a Keras model's factors that are no powers of two: "exact" (the default; the same codes on the whole
-    proven range), or "multiplier:N" (multipliers of at most N bits; a note says how many values' codes differ).
+    rescale: of a Keras or ONNX model's factors that are no powers of two: "exact" (the default; the same codes on the
+    whole proven range), or "multiplier:N" (multipliers of at most N bits; a note says how many values' codes differ).
     Raises UsageError for a call that makes no sense, ModelError for files that are no model, UnsupportedError for
     models that cannot be reproduced exactly.
     """

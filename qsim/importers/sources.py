@@ -40,6 +40,27 @@ class TfliteFiles:
         return [SurveyEntry(*entry) for entry in survey(str(source.path), source.profile)]
 
 
+class OnnxFiles:
+    """``.onnx`` files."""
+
+    kind = "an .onnx file"
+    options = ("input_format", "profile", "rescale")
+
+    def recognises(self, source: ModelSource) -> bool:
+        return source.suffix == ".onnx"
+
+    def load(self, source: ModelSource) -> Graph:
+        from qsim.importers.onnx import load_onnx
+
+        source.refuse(weights="an .onnx file holds its weights, or names the files beside it; give none.")
+        return load_onnx(source)
+
+    def survey(self, source: ModelSource) -> Sequence[SurveyEntry]:
+        from qsim.importers.onnx import survey
+
+        return survey(source)
+
+
 class SavedGraphs:
     """The ``.json`` of a qsim graph."""
 
@@ -115,6 +136,7 @@ class KerasModels:
 
 IMPORTERS: tuple[Importer, ...] = (
     TfliteFiles(),
+    OnnxFiles(),
     SavedGraphs(),
     KerasModels(),
 )

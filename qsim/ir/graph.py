@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
@@ -24,6 +25,9 @@ class Input:
 
     arithmetic: how real / scale is taken: exactly, or as TensorFlow Lite's QUANTIZE does on float32 numbers
     ("float32_divide"), or as LiteRT's optimised kernels do, real * (1 / scale) in float32 ("float32_multiply").
+    An offset of the tensor's quantization is subtracted from the real value first.
+    order: axis i of the source's array is the tensor's axis order[i], without the batch; (): they are the same. Real
+    values stand in the source's order, codes in the tensor's.
     """
 
     tensor: str
@@ -33,15 +37,31 @@ class Input:
     arithmetic: Literal["exact", "float32_divide", "float32_multiply"] = field(
         default="exact", metadata={"omit_default": True}
     )
+    order: tuple[int, ...] = field(default=(), metadata={"omit_default": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """What the source rounds the real values of an output to: code = clip(round_half_even(y / scale) + zero_point, low,
+    high), given as (code - zero_point) * scale, or as the code itself where it is not ``dequantized``."""
+
+    scale: Fraction
+    zero_point: int
+    low: int
+    high: int
+    dequantized: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """One graph output. ``boundary`` names the real function that the source applies after the hardware's last code
-    ("linear", "softmax", "sigmoid", "tanh"): the simulator applies it to real-valued results, targets do not."""
+    ("linear", "softmax", "sigmoid", "tanh"): the simulator applies it to real-valued results, targets do not.
+    order: as an Input's. rounded: what becomes of the boundary function's result; None: nothing."""
 
     tensor: str
     boundary: str = "linear"
+    order: tuple[int, ...] = field(default=(), metadata={"omit_default": True})
+    rounded: Rounded | None = field(default=None, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +161,11 @@ def check(graph: Graph) -> None:
         fmt = graph.tensors[entry.tensor].format
         if entry.low > entry.high or not fmt.holds(entry.low, entry.high):
             raise GraphError(f"input {entry.tensor!r}: [{entry.low}, {entry.high}] does not lie within {fmt}")
+    ends: tuple[Input | Output, ...] = (*graph.inputs, *graph.outputs)
+    for end in ends:
+        rank = len(graph.tensors[end.tensor].shape) if end.tensor in graph.tensors else 0
+        if end.order and sorted(end.order) != list(range(rank)):
+            raise GraphError(f"{end.tensor!r}: order {end.order} is no order of {rank} axes")
     for op in graph.ops:
         where = f"op {type(op).__name__} of layer {op.layer!r}"
         if type(op) not in OPS:

@@ -36,6 +36,7 @@ class GraphBuilder:
         low: int | None = None,
         high: int | None = None,
         arithmetic: Literal["exact", "float32_divide", "float32_multiply"] = "exact",
+        order: tuple[int, ...] = (),
     ) -> str:
         """Declare a graph input whose codes lie in [low, high] (default: the whole format)."""
         name = self._unique(name)
@@ -49,7 +50,8 @@ class GraphBuilder:
         tensor = Tensor(name=name, shape=tuple(shape), format=fmt, quantization=quantization, range=(low, high))
         self._tensors[name] = tensor
         self._intervals[name] = input_interval(tensor, low, high)
-        self._inputs.append(Input(tensor=name, rounding=rounding, low=low, high=high, arithmetic=arithmetic))
+        entry = Input(tensor=name, rounding=rounding, low=low, high=high, arithmetic=arithmetic, order=order)
+        self._inputs.append(entry)
         return name
 
     def add(

@@ -79,8 +79,25 @@ def smallest_affine(
         return None
     if first == last:
         return Affine(0, first, 0)
+    at = breakpoints(factor, addend, range(first + 1, last + 1), rounding)
+    return smallest_reaching(factor, (first, last), at, x_range, codes, rounding, max_bits)
+
+
+def smallest_reaching(
+    factor: Fraction,
+    ends: tuple[int, int],
+    at: Sequence[int],
+    x_range: tuple[int, int],
+    codes: tuple[int, int],
+    rounding: Rounding,
+    max_bits: int = 31,
+) -> Affine | None:
+    """As ``smallest_affine``, of any rising staircase: ends are its codes at the range's ends, at the least x of every
+    code behind the first. factor > 0: about the staircase's slope, which the multipliers stay near."""
+    (first, last), (x_low, x_high), (code_low, code_high) = ends, x_range, codes
+    if first == last:
+        return Affine(0, first, 0)
     inner = range(first + 1, last + 1)
-    at = breakpoints(factor, addend, inner, rounding)
     # Lower ends: code k is reached at at[k]. Upper ends: it is not reached one before. At the ends of the range the
     # codes must not fall below the first nor rise above the last, unless clipping hides it.
     lower_k, lower_x = list(inner), list(at)

@@ -167,9 +167,10 @@ def _differing(
     made = Fraction(abs(multiplier)) / unit, Fraction(-added if falling else added) / unit
     if multiplier and (multiplier < 0) != falling:
         raise AssertionError("a multiplier of the other sign than its real factor")
-    if (made, op.low, op.high) == (wanted, real.low, real.high):
+    made_limits = op.low - op.zero_point, op.high - op.zero_point
+    if (made, *made_limits) == (wanted, real.low, real.high):
         return 0
-    clip = (-op.high, -op.low) if falling else (op.low, op.high)
+    clip = (-made_limits[1], -made_limits[0]) if falling else made_limits
     return _against(_Line(made, clip, rounding), wanted, limits, rounding, x_range)
 
 

@@ -17,7 +17,8 @@ from qsim.numerics.nearest import HALF, round_nearest, ties_up
 
 @dataclass(frozen=True)
 class Uniform:
-    """code = clip(round(x / step), low, high); the value of a code is code * scale (one factor or one per channel).
+    """code = clip(round(x / step) + zero_point, low, high); the value of a code is (code - zero_point) * scale (one
+    factor or one per channel).
 
     scale differs from step where a quantizer has a fixed ``alpha``.
     """
@@ -27,9 +28,10 @@ class Uniform:
     high: int
     scale: tuple[Fraction, ...]
     rounding: Rounding = Rounding.RND_CONV
+    zero_point: int = 0
 
     def code(self, x: Fraction) -> int:
-        return min(max(round_nearest(x / self.step, self.rounding), self.low), self.high)
+        return min(max(round_nearest(x / self.step, self.rounding) + self.zero_point, self.low), self.high)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph, Input
+from qsim.ir.graph import Rounded
 from qsim.numerics import Array, Rounding, exhaustive
 from qsim.simulate.native.engine import NativeEngine
 from qsim.simulate.numpy_engine import NumpyEngine
@@ -70,9 +71,8 @@ class Simulator:
 
         Raises UsageError for a wrong shape, NaN or infinity.
         """
-        return {
-            entry.tensor: self._quantize(entry, values) for entry, values in zip(self.graph.inputs, self._inputs(x))
-        }
+        arrays = self._inputs(x, reals=True)
+        return {entry.tensor: self._quantize(entry, values) for entry, values in zip(self.graph.inputs, arrays)}
 
     def run(self, x: Arrays) -> Any:
         """Real values in, real values out (float64): the output codes' values, with the boundary function (a final
@@ -80,10 +80,13 @@ class Simulator:
 
         Memory beyond inputs and outputs does not grow with the batch; ``x`` may be memory-mapped.
         """
-        arrays = self._inputs(x)
+        arrays = self._inputs(x, reals=True)
         batch = arrays[0].shape[0]
         at_once = max(1, _QUANTIZED_AT_ONCE // max(1, sum(self.graph[i.tensor].size for i in self.graph.inputs)))
-        found = {name: np.empty((batch, *self.graph[name].shape)) for name in self._outputs}
+        found = {
+            out.tensor: np.empty((batch, *_turned(self.graph[out.tensor].shape, out.order)))
+            for out in self.graph.outputs
+        }
         for first in range(0, batch, at_once):
             end = min(batch, first + at_once)
             codes = {
@@ -93,7 +96,9 @@ class Simulator:
             traced = self._run(codes, self._outputs)
             for out in self.graph.outputs:
                 real = self.graph[out.tensor].quantization.real(traced[out.tensor])
-                found[out.tensor][first:end] = BOUNDARIES[out.boundary](real)
+                if out.order:
+                    real = real.transpose(0, *(axis + 1 for axis in out.order))
+                found[out.tensor][first:end] = _rounded(BOUNDARIES[out.boundary](real), out.rounded)
         return self._single(found)
 
     def run_codes(self, codes: Arrays) -> Any:
@@ -129,7 +134,8 @@ class Simulator:
     def _single(self, results: dict[str, Array]) -> Any:
         return next(iter(results.values())) if len(self.graph.outputs) == 1 else results
 
-    def _inputs(self, x: Arrays) -> list[Array]:
+    def _inputs(self, x: Arrays, *, reals: bool = False) -> list[Array]:
+        """The inputs' arrays in the tensors' order; reals: they stand in the source's."""
         names = [entry.tensor for entry in self.graph.inputs]
         if isinstance(x, Mapping):
             if sorted(x) != sorted(names):
@@ -139,17 +145,20 @@ class Simulator:
             arrays = [np.asarray(x)]
         else:
             raise UsageError(f"the model has {len(names)} inputs: give a mapping with {', '.join(names)}")
-        batches = []
-        for name, array in zip(names, arrays):
-            shape = self.graph[name].shape
+        batches, turned = [], []
+        for entry, array in zip(self.graph.inputs, arrays):
+            name, order = entry.tensor, entry.order if reals else ()
+            shape = _turned(self.graph[name].shape, order)
             if array.shape[1:] != shape or array.ndim != len(shape) + 1:
                 raise UsageError(
                     f"input {name!r}: shape (N, {', '.join(map(str, shape))}) is needed, {array.shape} given"
                 )
             batches.append(array.shape[0])
+            axes = (order.index(axis) + 1 for axis in range(len(order)))
+            turned.append(array.transpose(0, *axes) if order else array)
         if len(set(batches)) > 1:
             raise UsageError(f"inputs differ in batch size: {batches}")
-        return arrays
+        return turned
 
     def _quantize(self, entry: Input, values: Array) -> Array:
         if values.dtype.kind not in "fiub":
@@ -160,6 +169,8 @@ class Simulator:
         q = self.graph[entry.tensor].quantization
         if entry.arithmetic == "exact":
             # Multiplying first: the quotient of a float32 number is then exact at ties for scales like 2/3 too.
+            if any(q.offset):
+                real = real - float(q.offset[0])
             with np.errstate(over="ignore"):  # infinite is beyond every limit, and clipped
                 quotient = np.clip(real * q.scale[0].denominator / q.scale[0].numerator, -(2.0**70), 2.0**70)
         else:
@@ -177,6 +188,20 @@ class Simulator:
             return {name: np.zeros((0, *self.graph[name].shape), dtype=np.int64) for name in kept}
         found = self._for(kept).run(codes, batch)
         return {name: array.astype(np.int64, copy=False) for name, array in found.items()}
+
+
+def _rounded(y: Array, rounded: Rounded | None) -> Array:
+    """An output's real values as the source rounds them."""
+    if rounded is None:
+        return y
+    scale = float(rounded.scale)
+    codes = np.clip(np.rint(y / scale) + rounded.zero_point, rounded.low, rounded.high)
+    return (codes - rounded.zero_point) * scale if rounded.dequantized else codes
+
+
+def _turned(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """A tensor's shape in the source's order (``qsim.ir.Input``)."""
+    return tuple(shape[axis] for axis in order) or shape
 
 
 def _nearest(x: Array, ties_up: Array | bool) -> Array:

@@ -10,6 +10,7 @@ from qsim.importers.symbolic.grid import on_grid, quantization
 from qsim.importers.symbolic.quantize import apply_channel_rules, apply_rule
 from qsim.importers.symbolic.rescale import Rescaling
 from qsim.importers.symbolic.value import Value
+from qsim.ir import Quantization
 from qsim.ir.ops import Op
 from qsim.numerics import Array
 from qsim.proof.builder import GraphBuilder
@@ -81,10 +82,13 @@ class Building:
                 "exact, so that its code can differ where such a value lies on a tie; qsim diff tells the two apart."
             )
 
-    def quantize(self, value: Value, rule: Rule, node: Named, name: str | None = None) -> Value:
-        """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given."""
+    def quantize(
+        self, value: Value, rule: Rule, node: Named, name: str | None = None, meaning: Quantization | None = None
+    ) -> Value:
+        """``rule`` applied to ``value``; the tensor carries the node's name unless ``name`` is given. meaning: see
+        ``apply_rule``."""
         self.reads(value)
-        return apply_rule(self.b, value, rule, node.name, name or node.name, self.rescaling)
+        return apply_rule(self.b, value, rule, node.name, name or node.name, self.rescaling, meaning)
 
     def quantize_channels(self, value: Value, rules: Sequence[Rule], node: Named) -> Value:
         """As ``quantize`` with one uniform rule per channel; all have the same codes."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
+
 from qsim.importers.symbolic.building import Building, Named
 from qsim.importers.symbolic.grid import scaled_to
 from qsim.importers.symbolic.value import Value, fraction_gcd, is_power_of_two
-from qsim.ir.ops import Add, Mul
+from qsim.ir.ops import Add, Concat, Extremum, Mul
+from qsim.numerics import Array
 
 
 def aligned(ctx: Building, node: Named, inputs: list[Value]) -> tuple[list[Value], list[int], list[int]]:
@@ -53,3 +58,53 @@ def multiply(ctx: Building, node: Named, inputs: list[Value], own: str | None = 
         )
         result = made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
     return result
+
+
+def concatenated(ctx: Building, node: Named, inputs: list[Value], axis: int) -> Value:
+    """The inputs joined along ``axis``. Meanings are joined like the tensors; only what cannot be said per channel is
+    brought to a common grid."""
+    rank = len(inputs[0].shape)
+    clamps = {(v.floor, v.ceiling) for v in inputs}
+    values = inputs if len(clamps) == 1 else [ctx.grid(v, node.name) if v.clamped else v for v in inputs]
+    if axis != rank - 1 and len({(repr(v.scale), repr(v.offset)) for v in values}) > 1:
+        values, _, _ = aligned(ctx, node, values)
+        grid = fraction_gcd([v.scale.item() for v in values])
+        values = [scaled_to(ctx.b, v, grid, node.name) for v in values]
+    values = [v if v.channelwise else ctx.grid(v, node.name) for v in values]
+
+    def joined(parts: list[Array]) -> Array:
+        if axis != rank - 1:
+            return parts[0]
+        return np.concatenate([np.broadcast_to(p, v.shape[-1:]) for p, v in zip(parts, values)])
+
+    first = values[0]
+    result = Value.of("", node.name, (), joined([v.scale for v in values]), joined([v.offset for v in values]))
+    tensor = ctx.add(
+        Concat(
+            inputs=tuple(v.tensor for v in values),
+            output=f"{node.name}.codes" if first.clamped else node.name,
+            layer=node.name,
+            axis=axis,
+        ),
+        result.scale,
+        result.offset,
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
+
+
+def extremum(ctx: Building, node: Named, inputs: list[Value], kind: Literal["max", "min"]) -> Value:
+    """The maximum or minimum of the inputs, elementwise, shapes broadcast."""
+    values, shifts, _ = aligned(ctx, node, [ctx.grid(v, node.name, rising=True) for v in inputs])
+    result = Value.of("", node.name, (), np.asarray(values[0].scale / (1 << shifts[0])))
+    tensor = ctx.add(
+        Extremum(
+            inputs=tuple(v.tensor for v in values),
+            output=node.name,
+            layer=node.name,
+            kind=kind,
+            shifts=tuple(shifts),
+        ),
+        result.scale,
+        result.offset,
+    )
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)

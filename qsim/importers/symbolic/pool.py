@@ -13,7 +13,7 @@ Window = tuple[tuple[int, int], tuple[int, int], tuple[tuple[int, int], tuple[in
 """(pool, strides, padding)."""
 
 
-def _valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> Array:
+def valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> Array:
     """How many positions of each window lie inside the input, along one axis."""
     windows = (size + sum(pads) - pool) // stride + 1
     starts = np.arange(windows) * stride - pads[0]
@@ -46,7 +46,7 @@ def sum_pool(ctx: Building, node: Named, value: Value, window: Window, name: str
     if value.clamped or not value.channelwise:
         value = ctx.grid(value, node.name)
     pool, strides, padding = window
-    counts = [_valid_counts(n, pool[i], strides[i], padding[i]) for i, n in enumerate(value.shape[:2])]
+    counts = [valid_counts(n, pool[i], strides[i], padding[i]) for i, n in enumerate(value.shape[:2])]
     area = fractions(counts[0][:, None, None] * counts[1][None, :, None])
     plain = Value.of(value.tensor, node.name, value.shape, value.scale)
     tensor = ctx.add(

@@ -5,6 +5,7 @@ Everything here is exact on the proven range of the tensor; what cannot be is re
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ from qsim.importers.symbolic.grid import on_grid
 from qsim.importers.symbolic.rescale import Rescaling, affine_op, exact_parts, fits, is_shift, requantize
 from qsim.importers.symbolic.steps import code_limits, function, result, rule_quantization, steps
 from qsim.importers.symbolic.value import ZERO, Value, distinct, fractions
+from qsim.ir import Quantization
 from qsim.numerics import Rounding
 from qsim.proof.builder import GraphBuilder
 from qsim.quantizers.real import REAL_FUNCTIONS, composed
@@ -24,21 +26,30 @@ MOST_PREFERRED_THRESHOLDS = 7
 """Codes of up to three bits are reached by comparing with thresholds wherever a multiplier would be needed."""
 
 
-def apply_rule(b: GraphBuilder, value: Value, rule: Rule, layer: str, name: str, rescaling: Rescaling) -> Value:
+def apply_rule(
+    b: GraphBuilder,
+    value: Value,
+    rule: Rule,
+    layer: str,
+    name: str,
+    rescaling: Rescaling,
+    meaning: Quantization | None = None,
+) -> Value:
     """The value of quantizer ``rule`` on ``value``, as a new tensor ``name`` of ``layer``; of the real-valued function
-    that is pending on it, where there is one."""
+    that is pending on it, where there is one. meaning: what the tensor says that its codes mean; default: the rule's
+    scale."""
     if value.boundary in REAL_FUNCTIONS:
         rule, value = _composed(b, value, rule, layer), value.but(boundary="linear")
     value.settled()
     match rule:
         case Uniform():
-            return _uniform(b, value, rule, layer, name, rescaling)
+            return _uniform(b, value, rule, layer, name, rescaling, meaning)
         case Leaky():
-            return _leaky(b, value, rule, layer, name)
+            return _leaky(b, value, rule, layer, name, meaning)
         case Steps():
-            return steps(b, value, rule, layer, name)
+            return steps(b, value, rule, layer, name, meaning=meaning)
         case Function():
-            return function(b, value, rule, layer, name)
+            return function(b, value, rule, layer, name, meaning)
 
 
 def _composed(b: GraphBuilder, value: Value, rule: Rule, layer: str) -> Rule:
@@ -77,18 +88,35 @@ def apply_channel_rules(
     return result(value, b.add(op, quantization=rule_quantization(value, scale, layer)), layer, scale)
 
 
-def _uniform(b: GraphBuilder, value: Value, rule: Uniform, layer: str, name: str, rescaling: Rescaling) -> Value:
+def _uniform(
+    b: GraphBuilder,
+    value: Value,
+    rule: Uniform,
+    layer: str,
+    name: str,
+    rescaling: Rescaling,
+    meaning: Quantization | None,
+) -> Value:
     factor, addend = np.asarray(value.scale / rule.step), np.asarray(value.offset / rule.step)
     low, high = code_limits(value, rule)
-    op = affine_op(b, value, factor, addend, (low, high), rule.rounding, layer, name, rescaling)
+    zero = rule.zero_point
+    op = affine_op(b, value, factor, addend, (low - zero, high - zero), rule.rounding, layer, name, rescaling)
     few = rescaling.bits is None and value.channelwise and rule.high - rule.low <= MOST_PREFERRED_THRESHOLDS
     if op is None or (few and not is_shift(op)):
-        stairs = staircase([rounded(1 / rule.step, ZERO, rule.low, rule.high, rounding=rule.rounding)], rule.scale)
-        return steps(b, value, stairs, layer, name, rule)
-    return result(value, b.add(op, quantization=rule_quantization(value, rule.scale, layer)), layer, rule.scale)
+        base, jumps = rounded(1 / rule.step, ZERO, rule.low - zero, rule.high - zero, rounding=rule.rounding)
+        stairs = staircase([(base + zero, jumps)], rule.scale)
+        found = steps(b, value, stairs, layer, name, None if zero else rule, meaning)
+        return found.but(offset=-zero * found.scale) if zero else found
+    if zero:
+        op = dataclasses.replace(op, zero_point=zero, low=low, high=high)
+    tensor = b.add(op, quantization=meaning or rule_quantization(value, rule.scale, layer))
+    found = result(value, tensor, layer, rule.scale)
+    return found.but(offset=-zero * found.scale) if zero else found
 
 
-def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) -> Value:
+def _leaky(
+    b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str, meaning: Quantization | None
+) -> Value:
     """Both branches as exact multipliers and shifts where code zero is real zero and scales are dyadic; else steps."""
     branches = []
     if distinct(value.offset) == [ZERO] and all(s > 0 for s in distinct(value.scale)):
@@ -98,7 +126,8 @@ def _leaky(b: GraphBuilder, value: Value, rule: Leaky, layer: str, name: str) ->
             if parts is not None:
                 branches.append(parts)
     if len(branches) < 2 or not all(fits(p, b.tensor(value.tensor).range) for p in branches):
-        return steps(b, value, rule.steps(), layer, name)
+        return steps(b, value, rule.steps(), layer, name, meaning=meaning)
     codes = code_limits(value, rule)
     op = requantize(value.tensor, name, layer, branches[0], codes, Rounding.RND_CONV, negative=branches[1])
-    return result(value, b.add(op, quantization=rule_quantization(value, rule.scale, layer)), layer, rule.scale)
+    tensor = b.add(op, quantization=meaning or rule_quantization(value, rule.scale, layer))
+    return result(value, tensor, layer, rule.scale)

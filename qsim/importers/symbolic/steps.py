@@ -49,12 +49,20 @@ def rule_quantization(value: Value, scale: tuple[Fraction, ...], layer: str) -> 
     return Quantization(scale=tuple(collapsed(fractions(np.array(scale, dtype=object))).reshape(-1).tolist()))
 
 
-def steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, uniform: Uniform | None = None) -> Value:
+def steps(
+    b: GraphBuilder,
+    value: Value,
+    rule: Steps,
+    layer: str,
+    name: str,
+    uniform: Uniform | None = None,
+    meaning: Quantization | None = None,
+) -> Value:
     """A staircase as thresholds on the integers, or as a table where that is smaller. uniform: the rule whose staircase
-    it is, which is kept beside the op."""
+    it is, which is kept beside the op. meaning: as in ``apply_rule``."""
     if not value.channelwise:
         value = on_grid(b, value, layer, name=f"{value.layer}.grid")
-    quantized = rule_quantization(value, rule.scale, layer)
+    quantized = meaning or rule_quantization(value, rule.scale, layer)
     least, greatest = code_limits(value, rule)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
     real = None
@@ -75,7 +83,7 @@ def steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, uni
     entries = min(count, x_high - x_low + 1) * len(lanes)
     jumping = max(len(steps) for _, steps in lanes)
     if 2 * (jumping * len(lanes) + len(rule.jumps) + 1) < entries:
-        return _numbered_steps(b, value, rule, layer, name, (least, greatest))
+        return _numbered_steps(b, value, rule, layer, name, (least, greatest), quantized)
     if entries > MOST_TABLE_ENTRIES:
         raise UnsupportedError(
             f"the activation needs {count} thresholds per channel",
@@ -97,7 +105,13 @@ def steps(b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, uni
 
 
 def _numbered_steps(
-    b: GraphBuilder, value: Value, rule: Steps, layer: str, name: str, limits: tuple[int, int]
+    b: GraphBuilder,
+    value: Value,
+    rule: Steps,
+    layer: str,
+    name: str,
+    limits: tuple[int, int],
+    quantized: Quantization,
 ) -> Value:
     """A staircase of unequal rises: the number of jumps reached, by thresholds, then a table of the codes. Otherwise a
     rise of many codes would take as many thresholds."""
@@ -113,7 +127,7 @@ def _numbered_steps(
             table=IntArray(codes[None, low : high + 1]),
             table_low=low,
         ),
-        quantization=rule_quantization(value, rule.scale, layer),
+        quantization=quantized,
     )
     return result(value, tensor, layer, rule.scale)
 
@@ -156,12 +170,14 @@ def _table(lanes: Lanes, x_low: int, x_high: int) -> Array:
     return table
 
 
-def function(b: GraphBuilder, value: Value, rule: Function, layer: str, name: str) -> Value:
+def function(
+    b: GraphBuilder, value: Value, rule: Function, layer: str, name: str, meaning: Quantization | None = None
+) -> Value:
     """Any elementwise rule: a table over the proven range or, where that is smaller, the number of code changes passed,
     by thresholds, and a table of the codes."""
     if not value.channelwise:
         value = on_grid(b, value, layer, name=f"{value.layer}.grid")
-    quantized = rule_quantization(value, rule.scale, layer)
+    quantized = meaning or rule_quantization(value, rule.scale, layer)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
     lanes = [
@@ -232,3 +248,22 @@ def _changes(
             found.append((start, code(start)))
         search(start, end - 1)
     return found
+
+
+def row_thresholds(b: GraphBuilder, value: Value, rows: Array, layer: str) -> Value:
+    """The number of a row's thresholds that each element's real value reaches (x >= t), as tensor ``layer``. rows:
+    Fractions of shape (C or 1, K), for the channels of the last axis; value: meant per channel, without clamps."""
+    count, (x_low, x_high) = rows.shape[1], b.tensor(value.tensor).range
+    scale, offset = value.scale.reshape(-1), value.offset.reshape(-1)
+    channels = max(rows.shape[0], scale.size, offset.size)
+    if count * channels > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(f"it has {count} thresholds in each of {channels} channels", layer=layer)
+    lanes: Lanes = []
+    for c in range(channels):
+        jumps = [(Fraction(t), True, 1) for t in sorted(rows[c % rows.shape[0]].tolist())]
+        base, found = integer_thresholds(jumps, 0, scale[c % scale.size], offset[c % offset.size])
+        base += sum(rise for t, rise in found if t <= x_low)
+        lanes.append((base, [(t, rise) for t, rise in found if x_low < t <= x_high]))
+    reached = max(1, *(len(found) for _, found in lanes))
+    op = _threshold(value.tensor, layer, layer, lanes, 1, reached, x_high)
+    return Value.of(b.add(op, quantization=Quantization.of(Fraction(1))), layer, value.shape, 1)

@@ -22,6 +22,7 @@ class Sums:
     weights: IntArray
     bias: IntArray | None
     product_shift: int = 0
+    input_zero_point: int = 0
 
 
 Make = Callable[[Sums], Dense | Conv2D | ConvTranspose2D]
@@ -37,6 +38,7 @@ def as_dense(sums: Sums) -> Dense:
         weights=sums.weights,
         bias=sums.bias,
         product_shift=sums.product_shift,
+        input_zero_point=sums.input_zero_point,
     )
 
 
@@ -55,6 +57,7 @@ def as_conv2d(strides: Pair, dilation: Pair, padding: Pads, groups: int) -> Make
             padding=padding,
             groups=groups,
             product_shift=sums.product_shift,
+            input_zero_point=sums.input_zero_point,
         )
 
     return make
@@ -74,6 +77,7 @@ def as_transposed(strides: Pair, padding: Pads, output_size: Pair) -> Make:
             padding=padding,
             output_size=output_size,
             product_shift=sums.product_shift,
+            input_zero_point=sums.input_zero_point,
         )
 
     return make

@@ -1,0 +1,1 @@
+"""One lowering for every ONNX operator that has an exact integer form."""

@@ -1,0 +1,397 @@
+"""Quantizers: QONNX's Quant, IntQuant, BipolarQuant, Trunc and MultiThreshold; the standard's QuantizeLinear and
+DequantizeLinear.
+
+A quantized integer tensor of the file (behind QuantizeLinear) is a value whose codes mean themselves; DequantizeLinear
+gives them their meaning, which costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from qsim.errors import ModelError, UnsupportedError
+from qsim.importers.onnx.attributes import integer, number, text
+from qsim.importers.onnx.constant import INTEGERS, Constant
+from qsim.importers.onnx.context import REAL, Context, Made, Operand, Operator, constant_of, optional, view_of
+from qsim.importers.onnx.fold import TYPES, axis_of
+from qsim.importers.onnx.model import QONNX, STANDARD, Node
+from qsim.importers.onnx.quantizers import MODES, Grid, Mode, bits_of, int_limits, positive_scale
+from qsim.importers.onnx.view import View, arranged, as_stored, flat_if_needed, settled
+from qsim.importers.symbolic.steps import code_limits, row_thresholds
+from qsim.importers.symbolic.value import Value, collapsed, fractions
+from qsim.ir import Quantization
+from qsim.ir.graph import Rounded
+from qsim.numerics import Array, Rounding
+from qsim.quantizers.rules import Jump, Rule, Steps, Uniform, rounded
+
+
+def mode_of(node: Node, default: str) -> Mode:
+    """The node's rounding mode. Raises UnsupportedError for a name that qonnx does not know."""
+    name = text(node, "rounding_mode", default).upper()
+    if name not in MODES:
+        raise UnsupportedError(f"its rounding_mode {name!r} is none of {', '.join(MODES)}")
+    return MODES[name]
+
+
+def _quant(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    scale = positive_scale(constant_of(node, inputs, 1, "its scale"), "its scale")
+    zero = constant_of(node, inputs, 2, "its zero point").least()
+    bits = bits_of(constant_of(node, inputs, 3, "its bit width"), "its bit width")
+    signed, narrow = bool(integer(node, "signed", 1)), bool(integer(node, "narrow", 1))
+    low, high = int_limits(bits, signed=signed, narrow=narrow)
+    mode = mode_of(node, "ROUND")
+    grid = Grid(scale=scale, zero=zero, low=low, high=high, mode=mode, sign=signed and bits == 1)
+    return [quantized(ctx, node, inputs[0], grid)]
+
+
+def _bipolar(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    """The sign of x itself, times the scale."""
+    scale = constant_of(node, inputs, 1, "its scale").least()
+    grid = Grid(scale=fractions(1), zero=fractions(0), low=Fraction(-1), high=Fraction(1), mode=Mode.FLOOR, sign=True)
+    made = quantized(ctx, node, inputs[0], grid, scale)
+    return [made]
+
+
+def quantized(ctx: Context, node: Node, x: Operand, grid: Grid, out: Array | None = None) -> View | Constant:
+    """x on the grid; a code is worth ``out`` (default: the grid's scale)."""
+    worth = grid.scale if out is None else out
+    if isinstance(x, Constant):
+        made = grid.constant(x)
+        return made if out is None else dataclasses.replace(made, scale=out.reshape(()) if out.size == 1 else out)
+    if x is None:
+        raise ModelError(f"node {node.name!r}: {node.label} lacks its input.")
+    codes = codes_of(ctx, node, x, grid, worth)
+    return _meant(ctx, codes, worth, grid.zero)
+
+
+def _meant(ctx: Context, view: View, scale: Array, zero: Array) -> View:
+    """(code - zero) * scale of a view of codes, pending; parameters in the file's layout."""
+    s, z = view.placed(scale), view.placed(zero)
+    value = view.value
+    if value.clamped:
+        if s.size > 1 or z.size > 1 or s.item() <= 0:
+            value = ctx.grid(value, value.layer)
+        else:
+            ends = (None if e is None else (e - z.item()) * s.item() for e in (value.floor, value.ceiling))
+            floor, ceiling = ends
+            plain = value.but(floor=None, ceiling=None).affine(s, -z * s)
+            return view.but(plain.but(floor=floor, ceiling=ceiling))
+    return view.but(value.affine(s, -z * s))
+
+
+def _meaning(scale: Array, zero: Array, rank: int) -> Quantization | None:
+    """What a tensor's codes are worth, where that differs along the last axis at most."""
+    if scale.ndim > 1 or zero.ndim > 1:
+        return None
+    zeros = list(dict.fromkeys(zero.reshape(-1).tolist()))
+    if len(zeros) == 1 and zeros[0].denominator == 1:
+        return Quantization(scale=tuple(scale.reshape(-1).tolist()), zero_point=int(zeros[0]))
+    offset = np.asarray(-zero * scale)
+    return Quantization(scale=tuple(scale.reshape(-1).tolist()), offset=tuple(offset.reshape(-1).tolist()))
+
+
+def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array) -> View:
+    """The codes of x as a view whose values are the codes themselves."""
+    if x.value.tensor == REAL:
+        return _at_boundary(ctx, node, x, grid, worth)
+    view = settled(ctx, x, node.name)
+    if not grid.late and view.value.boundary != "linear":
+        view = flat_if_needed(ctx, view, node.name)
+    unit, shift = view.placed(1 / grid.scale), view.placed(grid.shift)
+    value = view.value
+    boundary = value.boundary
+    if boundary != "linear":
+        return _behind_function(ctx, node, view, grid, worth)
+    if value.clamped and (unit.size > 1 or shift.size > 1):
+        value = ctx.grid(value, node.name)
+    u, h = unit, shift
+    if value.clamped:
+        ends = [None if e is None else e * u.item() + h.item() for e in (value.floor, value.ceiling)]
+        value = value.but(floor=None, ceiling=None).affine(u, h).but(floor=ends[0], ceiling=ends[1])
+    else:
+        value = value.affine(u, h)
+    low, high = _reach(ctx, value)
+    if (directed := grid.directed(low, high)) is None:
+        rule = grid.rule()
+    else:
+        rule, addend = directed
+        ends = [None if e is None else e + addend for e in (value.floor, value.ceiling)]
+        value = value.but(floor=None, ceiling=None).affine(1, addend).but(floor=ends[0], ceiling=ends[1])
+    view = flat_if_needed(ctx, view.but(value), node.name)
+    return _apply(ctx, node, view, rule, grid, worth)
+
+
+def _apply(ctx: Context, node: Node, view: View, rule: Rule, grid: Grid, worth: Array) -> View:
+    meaning = _meaning(view.placed(worth), view.placed(grid.zero), len(view.value.shape))
+    made = ctx.quantize(view.value, rule, node, meaning=meaning or Quantization.of(Fraction(1)))
+    return view.but(made.but(scale=1, offset=0))
+
+
+def _reach(ctx: Context, value: Value) -> tuple[Fraction, Fraction]:
+    """Bounds of a value's reals."""
+    low, high = ctx.b.tensor(value.tensor).range
+    scales, offsets = np.broadcast_arrays(value.scale, value.offset)
+    ends = [c * s + o for s, o in zip(scales.reshape(-1).tolist(), offsets.reshape(-1).tolist()) for c in (low, high)]
+    least, most = min(ends), max(ends)
+    if value.floor is not None:
+        least, most = max(least, value.floor), max(most, value.floor)
+    if value.ceiling is not None:
+        least, most = min(least, value.ceiling), min(most, value.ceiling)
+    return least, most
+
+
+def _behind_function(ctx: Context, node: Node, view: View, grid: Grid, worth: Array) -> View:
+    """The quantizer of a real-valued function: one staircase for the tensor."""
+    if grid.scale.size > 1 or grid.zero.size > 1:
+        raise UnsupportedError(
+            f"it quantizes {view.value.boundary} per channel", way_out="use one scale for the tensor"
+        )
+    step, shift = grid.scale.item(), grid.shift.item()
+    inner = grid.rule()
+    jumps = [Jump((j.at - shift) * step, j.inclusive, j.rise) for j in _jumps(inner)]
+    return _apply(ctx, node, view, Steps(inner.low, tuple(jumps), (Fraction(1),)), grid, worth)
+
+
+def _jumps(rule: Uniform | Steps) -> Sequence[Jump]:
+    if isinstance(rule, Steps):
+        return rule.jumps
+    zero = rule.zero_point
+    return rounded(Fraction(1), Fraction(0), rule.low - zero, rule.high - zero, rounding=rule.rounding)[1]
+
+
+def _at_boundary(ctx: Context, node: Node, x: View, grid: Grid, worth: Array) -> View:
+    """The quantizer of a model input becomes the graph's boundary: code = clip(round((x - offset) / scale) + zero)."""
+    value = x.value
+    parts = (value.scale, value.offset, grid.scale, grid.shift)
+    rule = grid.rule()
+    rounding = Rounding.TRN if grid.mode is Mode.FLOOR else rule.rounding if isinstance(rule, Uniform) else None
+    if (
+        any(p.size > 1 for p in parts)
+        or rounding is None
+        or grid.sign
+        or value.scale.item() <= 0
+        or value.boundary != "linear"
+    ):
+        ctx.exists(value)
+    step = grid.scale.item() / value.scale.item()
+    offset = -(value.offset.item() / grid.scale.item() + grid.shift.item()) * step
+    ends = [None if e is None else e / grid.scale.item() + grid.shift.item() for e in (value.floor, value.ceiling)]
+    pending = value.but(floor=ends[0], ceiling=ends[1])
+    low, high = code_limits(pending, rule)
+    quantization = Quantization(scale=(step,), zero_point=grid.behind, offset=(offset,))
+    tensor = ctx.claim(value, quantization, rounding or Rounding.RND_CONV, (low, high))
+    return x.but(Value.of(tensor, node.name, value.shape, 1))
+
+
+def quantize_grid(ctx: Context, node: Node, inputs: Sequence[Operand], rank: int) -> tuple[Grid, str]:
+    """QuantizeLinear's grid and the type of its codes, along its axis; the batch is not counted in what it returns."""
+    scale_input = constant_of(node, inputs, 1, "its scale")
+    zero_input = optional(node, inputs, 2, "its zero point")
+    kind = TYPES.get(integer(node, "output_dtype", 0), "UINT8")
+    kind = kind if zero_input is None else zero_input.dtype
+    if kind not in INTEGERS or kind == "BOOL":
+        raise UnsupportedError(f"it quantizes to {kind}", way_out="use an integer type")
+    scale, zero = along_axis(node, scale_input, zero_input, rank)
+    low, high = INTEGERS[kind]
+    late = zero.size == 1
+    if not late and any(z != zero.reshape(-1)[0] for z in zero.reshape(-1).tolist()):
+        raise UnsupportedError("its zero points differ by channel", way_out="use one zero point for the tensor")
+    zero = zero.reshape(-1)[:1].reshape(())
+    grid = Grid(scale=scale, zero=zero, low=Fraction(low), high=Fraction(high), mode=Mode.HALF_EVEN, late=True)
+    return grid, kind
+
+
+def along_axis(node: Node, scale: Constant, zero: Constant | None, rank: int) -> tuple[Array, Array]:
+    """Scale and zero point as arrays that broadcast against a tensor of ``rank`` dimensions."""
+    if integer(node, "block_size", 0):
+        raise UnsupportedError("it is quantized in blocks (block_size)", way_out="quantize per tensor or per axis")
+    scale_array = positive_scale(scale, "its scale")
+    values = scale.reals()
+    zeros = fractions(np.zeros((), dtype=np.int64)) if zero is None else zero.reals()
+    if values.ndim == 0 or values.size == 1:
+        return scale_array.reshape(()), collapsed(zeros).reshape(-1)[:1].reshape(()) if zeros.size == 1 else zeros
+    if values.ndim > 1:
+        raise UnsupportedError("it is quantized in blocks", way_out="quantize per tensor or per axis")
+    axis = axis_of(node, integer(node, "axis", 1), rank)
+    shape = tuple(values.size if a == axis else 1 for a in range(rank))
+    wide = zeros.reshape(shape) if zeros.size > 1 else zeros.reshape(())
+    return values.reshape(shape), wide
+
+
+def _narrowed(ctx: Context, node: Node, grid: Grid) -> Grid:
+    """The grid within the limits of a Clip that is the codes' one reader, as Brevitas' QCDQ writes it."""
+    readers = ctx.consumers.get(node.outputs[0], [])
+    if len(readers) != 1 or readers[0].kind != "Clip" or node.outputs[0] in ctx.ends:
+        return grid
+    ends = [ctx.values.get(name) if name else None for name in (*readers[0].inputs, "", "")[1:3]]
+    if any(end is not None and not isinstance(end, Constant) for end in ends):
+        return grid
+    low, high = (e.number("its bound") if isinstance(e, Constant) else None for e in ends)
+    return dataclasses.replace(
+        grid,
+        low=grid.low if low is None else max(grid.low, low),
+        high=grid.high if high is None else min(grid.high, high),
+    )
+
+
+def _quantize_linear(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    x = inputs[0]
+    if isinstance(x, Constant):
+        grid, kind = quantize_grid(ctx, node, inputs, len(x.shape))
+        made = grid.constant(x)
+        return [Constant(codes=made.codes + grid.behind, scale=fractions(1), dtype=kind)]
+    x = view_of(node, inputs)
+    grid, kind = quantize_grid(ctx, node, inputs, len(x.shape) + 1)
+    if x.value.boundary == "softmax":
+        return [rounded_end(x, grid, kind)]
+    grid = _unbatched(_narrowed(ctx, node, grid))
+    return [dataclasses.replace(codes_of(ctx, node, x, grid, grid.scale), dtype=kind)]
+
+
+def rounded_end(x: View, grid: Grid, kind: str) -> View:
+    """A softmax stays outside the hardware, and its quantizer with it."""
+    if grid.scale.size > 1:
+        raise UnsupportedError("it quantizes a softmax per channel", way_out="use one scale for the tensor")
+    low, high = grid.codes
+    rounded = Rounded(scale=grid.scale.item(), zero_point=grid.behind, low=low, high=high, dequantized=False)
+    return dataclasses.replace(x, rounded=rounded, dtype=kind)
+
+
+def _unbatched(grid: Grid) -> Grid:
+    """Parameters without the axis of the batch."""
+    return dataclasses.replace(grid, scale=unbatched(grid.scale), zero=unbatched(grid.zero))
+
+
+def unbatched(parameter: Array) -> Array:
+    """A parameter against the file's shape with the batch, as one without it."""
+    array = np.asarray(parameter, dtype=object)
+    if array.size == 1:
+        return array.reshape(())
+    if array.shape[0] != 1:
+        raise UnsupportedError("a parameter differs along the batch")
+    return array[0]
+
+
+def _dequantize_linear(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    scale_input = constant_of(node, inputs, 1, "its scale")
+    zero_input = optional(node, inputs, 2, "its zero point")
+    x = inputs[0]
+    if isinstance(x, Constant):
+        scale, zero = along_axis(node, scale_input, zero_input, len(x.shape))
+        codes = x.codes - np.broadcast_to(zero, x.shape).astype(np.int64)
+        return [Constant(codes=np.asarray(codes), scale=scale, dtype="FLOAT")]
+    if isinstance(x, View) and x.rounded is not None and not x.rounded.dequantized:
+        scale, zero = along_axis(node, scale_input, zero_input, len(x.shape) + 1)
+        if scale.size == 1 == zero.size and (scale.item(), zero.item()) == (x.rounded.scale, x.rounded.zero_point):
+            return [dataclasses.replace(x, rounded=dataclasses.replace(x.rounded, dequantized=True), dtype="FLOAT")]
+    x = view_of(node, inputs)
+    scale, zero = along_axis(node, scale_input, zero_input, len(x.shape) + 1)
+    x = settled(ctx, x, node.name)
+    made = _meant(ctx, x, unbatched(scale), unbatched(zero))
+    return [dataclasses.replace(made, dtype="FLOAT")]
+
+
+def _trunc(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    """Version 1: r = round half even(x / scale + zero) / 2**(input - output bits), rounded; version 2 clamps r and has
+    its own output scale, a power of two times the input's."""
+    x = view_of(node, inputs)
+    scale = positive_scale(constant_of(node, inputs, 1, "its scale"), "its scale")
+    zero = constant_of(node, inputs, 2, "its zero point").least()
+    bits = bits_of(constant_of(node, inputs, 3, "its input bit width"), "its input bit width")
+    mode = mode_of(node, "FLOOR")
+    what = "its output bit width"
+    out_bits = bits_of(constant_of(node, inputs, 4 if node.version < 2 else 5, what), what)
+    if scale.size > 1 or zero.size > 1 or zero.item().denominator != 1:
+        raise UnsupportedError("its scale or zero point differs by channel, or is no integer", way_out="use one number")
+    if node.version < 2:
+        power, out, limits = bits - out_bits, scale, None
+        if power.denominator != 1:
+            raise UnsupportedError("its bit widths are no integers")
+    else:
+        out = positive_scale(constant_of(node, inputs, 4, "its output scale"), "its output scale")
+        ratio = np.float32(float(out.item())) / np.float32(float(scale.item()))
+        power = Fraction(int(np.round(np.log2(ratio))))
+        limits = int_limits(
+            out_bits, signed=bool(integer(node, "signed", 1)), narrow=bool(integer(node, "narrow", 0))
+        )
+    ctx.ready(x)
+    whole = _integers(ctx, node, x, scale, zero)
+    unit = Fraction(2) ** int(power)
+    least, most = _reach(ctx, whole.value)
+    reach = Fraction((least / unit).__floor__() - 1), Fraction((most / unit).__ceil__() + 1)
+    low, high = limits or reach
+    grid = Grid(scale=fractions(unit), zero=fractions(0), low=low, high=high, mode=mode)
+    codes = codes_of(ctx, node, whole, grid, out)
+    moved = zero if node.version < 2 else np.asarray(zero / unit)
+    return [_meant(ctx, codes, out, moved)]
+
+
+def _integers(ctx: Context, node: Node, x: View, scale: Array, zero: Array) -> View:
+    """round half even(x / scale + zero): nothing to do where x lies on that grid."""
+    view = settled(ctx, x, node.name)
+    value = view.value
+    if value.boundary == "linear" and not value.clamped:
+        exact = value.affine(1 / scale, zero)
+        parts = [*exact.scale.reshape(-1).tolist(), *exact.offset.reshape(-1).tolist()]
+        if all(p.denominator == 1 for p in parts):
+            return view.but(exact)
+    low, high = _reach(ctx, value)
+    step = scale.item()
+    grid = Grid(
+        scale=scale,
+        zero=zero,
+        low=Fraction((low / step + zero.item()).__floor__()),
+        high=Fraction((high / step + zero.item()).__ceil__()),
+        mode=Mode.HALF_EVEN,
+    )
+    named = dataclasses.replace(node, name=f"{node.name}.codes")
+    return codes_of(ctx, named, view, grid, scale)
+
+
+def _multi_threshold(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+    """out_scale * #(x >= thresholds of the channel) + out_bias."""
+    x = ctx.ready(view_of(node, inputs))
+    table = constant_of(node, inputs, 1, "its thresholds")
+    if len(table.shape) != 2:
+        raise ModelError(f"node {node.name!r}: its thresholds have shape {list(table.shape)}.")
+    layout = text(node, "data_layout", "") or {2: "NC", 3: "NWC", 4: "NCHW"}.get(len(x.shape) + 1, "NC")
+    axis = layout.index("C") - 1 if "C" in layout else 0
+    channels = x.shape[axis]
+    if table.shape[0] not in (1, channels):
+        raise ModelError(f"node {node.name!r}: {table.shape[0]} rows of thresholds for {channels} channels.")
+    scale, bias = (Fraction(number(node, key, d)) for key, d in (("out_scale", 1.0), ("out_bias", 0.0)))
+    order = (*(a for a in range(len(x.shape)) if a != axis), axis)
+    value = arranged(ctx, x, order, node.name)
+    rows = table.reals()
+    made = _thresholds(ctx, node, value, rows)
+    result = as_stored(made.affine(scale, bias), x.dtype).moved(lambda at: at.transpose(tuple(np.argsort(order))))
+    return [result]
+
+
+def _thresholds(ctx: Context, node: Node, value: Value, rows: Array) -> Value:
+    """The number of a row's thresholds that each element reaches, rows along the last axis."""
+    if value.clamped or not value.channelwise:
+        value = ctx.grid(value, node.name)
+    ctx.reads(value)
+    return row_thresholds(ctx.b, value, rows, node.name)
+
+
+OPERATORS = {
+    (QONNX, "Quant"): Operator(_quant, reads=("signed", "narrow", "rounding_mode"), symbolic=True),
+    (QONNX, "IntQuant"): Operator(_quant, reads=("signed", "narrow", "rounding_mode"), symbolic=True),
+    (QONNX, "BipolarQuant"): Operator(_bipolar, symbolic=True),
+    (QONNX, "Trunc"): Operator(_trunc, reads=("rounding_mode", "signed", "narrow")),
+    (QONNX, "MultiThreshold"): Operator(
+        _multi_threshold, reads=("out_scale", "out_bias", "data_layout"), idle=("out_dtype",)
+    ),
+    (STANDARD, "QuantizeLinear"): Operator(
+        _quantize_linear, reads=("axis", "output_dtype", "block_size"), idle=("saturate", "precision"), symbolic=True
+    ),
+    (STANDARD, "DequantizeLinear"): Operator(
+        _dequantize_linear, reads=("axis", "block_size"), fixed={"output_dtype": 1}, symbolic=True
+    ),
+}
