@@ -62,7 +62,8 @@ def test_every_quantizer_is_exact(models: Path, name: str) -> None:
     graph = qsim.load(path, input_format=FORMATS.get(name))
     x = samples(path, graph)
     expected = onnx_reference.trace(path, {graph.inputs[0].tensor: x})
-    found = differences(graph, path, x, expected)
+    options = {"input_format": FORMATS[name]} if name in FORMATS else {}
+    found = differences(graph, path, x, expected, **options)
     assert len(found) == QUANTIZERS[name]
     assert not any(found.values()), found
     out = onnx.load(str(path)).graph.output[0].name

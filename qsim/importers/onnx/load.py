@@ -64,6 +64,12 @@ def load_onnx(source: ModelSource) -> Graph:
     UnsupportedError, naming node, reason and way out, for whatever cannot be reproduced exactly, UsageError for a bad
     argument, ToolMissingError without the ``onnx`` package.
     """
+    return lowered(source)[0]
+
+
+def lowered(source: ModelSource) -> tuple[Graph, Mapping[str, View]]:
+    """The graph, and where each of the file's tensors lies in it, by the file's names (those of the rewritten file
+    where a profile fuses operators). Raises as ``load_onnx``."""
     model = read_model(_path(source))
     chosen = profile_of(source.profile, model)
     model = fused(model) if chosen.fused else unfused(model)
@@ -100,8 +106,10 @@ def refusal(node: Node) -> str | None:
     return "the operator is not supported"
 
 
-def lower(model: OnnxModel, profile: Profile, input_format: InputFormat, rescale: str | None) -> Graph:
-    """Every node of the model, in order."""
+def lower(
+    model: OnnxModel, profile: Profile, input_format: InputFormat, rescale: str | None
+) -> tuple[Graph, Mapping[str, View]]:
+    """Every node of the model, in order: the graph, and the tensors of the file that lie in it."""
     b = GraphBuilder(model.name, profile.name)
     ctx = Context(model, b, Rescaling.parse(rescale), profile)
     for name, array in model.constants.items():
@@ -118,7 +126,9 @@ def lower(model: OnnxModel, profile: Profile, input_format: InputFormat, rescale
     outputs = [_output(ctx, port) for port in model.outputs]
     ctx.note_rounding()
     ctx.rescaling.note(b)
-    return b.build(outputs)
+    graph = b.build(outputs)
+    views = {name: v for name, v in ctx.values.items() if isinstance(v, View) and v.value.tensor in graph.tensors}
+    return graph, views
 
 
 def named(name: str, make: Callable[[], T]) -> T:

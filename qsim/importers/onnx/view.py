@@ -48,6 +48,18 @@ class View:
         size = math.prod(self.value.shape)
         return self.at.size == size and bool((np.bincount(self.at.reshape(-1), minlength=size) == 1).all())
 
+    def reals(self, codes: Array) -> Array:
+        """The file's array (batch first, float64) of a batch of the stored tensor's codes; a pending function that ends
+        the model is not applied."""
+        value, batch = self.value, codes.shape[0]
+        parts = value.scale, value.offset
+        scale, offset = (np.array([float(v) for v in p.reshape(-1)]).reshape(p.shape) for p in parts)
+        real = codes.astype(np.float64) * scale + offset
+        if value.floor is not None or value.ceiling is not None:
+            low, high = (None if e is None else float(e) for e in (value.floor, value.ceiling))
+            real = np.clip(real, low, high)
+        return np.asarray(real.reshape(batch, -1)[:, self.at])
+
     def but(self, value: Value) -> View:
         """Another value in the same places."""
         return dataclasses.replace(self, value=value)

@@ -83,7 +83,7 @@ def _meant(ctx: Context, view: View, scale: Array, zero: Array) -> View:
     return view.but(value.affine(s, -z * s))
 
 
-def _meaning(scale: Array, zero: Array, rank: int) -> Quantization | None:
+def _meaning(scale: Array, zero: Array) -> Quantization | None:
     """What a tensor's codes are worth, where that differs along the last axis at most."""
     if scale.ndim > 1 or zero.ndim > 1:
         return None
@@ -94,8 +94,10 @@ def _meaning(scale: Array, zero: Array, rank: int) -> Quantization | None:
     return Quantization(scale=tuple(scale.reshape(-1).tolist()), offset=tuple(offset.reshape(-1).tolist()))
 
 
-def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array) -> View:
-    """The codes of x as a view whose values are the codes themselves."""
+def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array, zero: Array | None = None) -> View:
+    """The codes of x as a view whose values are the codes themselves. worth, zero: the tensor says that a code means
+    (code - zero) * worth; default: the grid's zero."""
+    zero = grid.zero if zero is None else zero
     if x.value.tensor == REAL:
         return _at_boundary(ctx, node, x, grid, worth)
     view = settled(ctx, x, node.name)
@@ -105,7 +107,7 @@ def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array) -> Vie
     value = view.value
     boundary = value.boundary
     if boundary != "linear":
-        return _behind_function(ctx, node, view, grid, worth)
+        return _behind_function(ctx, node, view, grid, worth, zero)
     if value.clamped and (unit.size > 1 or shift.size > 1):
         value = ctx.grid(value, node.name)
     u, h = unit, shift
@@ -122,11 +124,11 @@ def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array) -> Vie
         ends = [None if e is None else e + addend for e in (value.floor, value.ceiling)]
         value = value.but(floor=None, ceiling=None).affine(1, addend).but(floor=ends[0], ceiling=ends[1])
     view = flat_if_needed(ctx, view.but(value), node.name)
-    return _apply(ctx, node, view, rule, grid, worth)
+    return _apply(ctx, node, view, rule, worth, zero)
 
 
-def _apply(ctx: Context, node: Node, view: View, rule: Rule, grid: Grid, worth: Array) -> View:
-    meaning = _meaning(view.placed(worth), view.placed(grid.zero), len(view.value.shape))
+def _apply(ctx: Context, node: Node, view: View, rule: Rule, worth: Array, zero: Array) -> View:
+    meaning = _meaning(view.placed(worth), view.placed(zero))
     made = ctx.quantize(view.value, rule, node, meaning=meaning or Quantization.of(Fraction(1)))
     return view.but(made.but(scale=1, offset=0))
 
@@ -144,7 +146,7 @@ def _reach(ctx: Context, value: Value) -> tuple[Fraction, Fraction]:
     return least, most
 
 
-def _behind_function(ctx: Context, node: Node, view: View, grid: Grid, worth: Array) -> View:
+def _behind_function(ctx: Context, node: Node, view: View, grid: Grid, worth: Array, zero: Array) -> View:
     """The quantizer of a real-valued function: one staircase for the tensor."""
     if grid.scale.size > 1 or grid.zero.size > 1:
         raise UnsupportedError(
@@ -153,7 +155,7 @@ def _behind_function(ctx: Context, node: Node, view: View, grid: Grid, worth: Ar
     step, shift = grid.scale.item(), grid.shift.item()
     inner = grid.rule()
     jumps = [Jump((j.at - shift) * step, j.inclusive, j.rise) for j in _jumps(inner)]
-    return _apply(ctx, node, view, Steps(inner.low, tuple(jumps), (Fraction(1),)), grid, worth)
+    return _apply(ctx, node, view, Steps(inner.low, tuple(jumps), (Fraction(1),)), worth, zero)
 
 
 def _jumps(rule: Uniform | Steps) -> Sequence[Jump]:
@@ -325,8 +327,8 @@ def _trunc(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
     reach = Fraction((least / unit).__floor__() - 1), Fraction((most / unit).__ceil__() + 1)
     low, high = limits or reach
     grid = Grid(scale=fractions(unit), zero=fractions(0), low=low, high=high, mode=mode)
-    codes = codes_of(ctx, node, whole, grid, out)
     moved = zero if node.version < 2 else np.asarray(zero / unit)
+    codes = codes_of(ctx, node, whole, grid, out, moved)
     return [_meant(ctx, codes, out, moved)]
 
 
