@@ -16,6 +16,7 @@ from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.debug.cosim.cosim import cosim
 from qsim.debug.diff.diff import Diff, diff
+from qsim.debug.diff.executors import EXECUTORS
 from qsim.debug.diff.profiles import compare_profiles
 from qsim.debug.diff.sources import dumped_inputs, emitted_target, live_keras
 from qsim.debug.pages.diff_report import write_page
@@ -42,7 +43,7 @@ from qsim.targets.registry import TARGETS, require_tools
 
 ENGINES = ("tflm", "litert")
 WAVEFORMS = (".vcd", ".fst", ".ghw")
-MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite", ".json")
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx", ".json")
 
 terms_option = click.option(
     "--terms", type=click.IntRange(0), default=32, show_default=True, help="Products of a sum to print."
@@ -70,7 +71,7 @@ def prepared_codes(graph: Graph, input_file: str | None, codes: bool, samples: i
     "--against",
     metavar="X",
     help="c, hls, rtl; a folder that compile wrote; a folder of .npy or an .npz of dumped tensors; keras; tflm or "
-    "litert; another model file; a waveform (.vcd, .fst).",
+    "litert; onnxruntime or qonnx; another model file; a waveform (.vcd, .fst).",
 )
 @click.option("--profiles", metavar="A,B,...", help="Compare numeric profiles of MODEL instead, layer by layer.")
 @input_options
@@ -150,6 +151,10 @@ def _other_side(against: str, source: ModelSource) -> Any:
         if source.suffix != ".tflite":
             raise UsageError(f"--against {against} runs .tflite files; {Path(source.model).name} is none")
         return against, source.model
+    if against in EXECUTORS:
+        if source.suffix != ".onnx":
+            raise UsageError(f"--against {against} runs .onnx files; {source.name} is none")
+        return against, source
     if against == "keras":
         if source.suffix == ".tflite":
             raise UsageError("--against keras runs Keras models; for a .tflite file take tflm or litert")
@@ -165,8 +170,8 @@ def _other_side(against: str, source: ModelSource) -> Any:
         plain = path.suffix.lower() == ".tflite"
         return load(against, input_format=None if plain else source.input_format)
     raise UsageError(
-        f"--against {against!r} is none of {', '.join((*TARGETS, 'keras', *ENGINES))}, a folder, an .npz file, a model "
-        "file or a waveform"
+        f"--against {against!r} is none of {', '.join((*TARGETS, 'keras', *ENGINES, *EXECUTORS))}, a folder, an .npz "
+        "file, a model file or a waveform"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qsim.compare.verify import run_planned
+from qsim.debug.diff.executors import EXECUTORS, executed
 from qsim.debug.diff.observations import match_names, read_array, read_dump
 from qsim.debug.words.wrapper import wrapper_variables
 from qsim.errors import ToolMissingError, UsageError
@@ -27,6 +28,8 @@ def read_source(graph: Graph, inputs: Mapping[str, Array], against: Any) -> tupl
         return f"graph {against.name!r} ({against.profile})", _other_graph(graph, inputs, against)
     if isinstance(against, Mapping):
         return "the dump", {str(name): np.asarray(a) for name, a in against.items()}
+    if isinstance(against, tuple) and len(against) == 2 and against[0] in EXECUTORS:
+        return against[0], executed(graph, inputs, *against)
     if isinstance(against, tuple) and len(against) == 2:
         return against[0], _tflite(graph, inputs, *against)
     if isinstance(against, str) and against in TARGETS:

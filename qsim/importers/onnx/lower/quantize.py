@@ -26,7 +26,7 @@ from qsim.importers.symbolic.value import Value, collapsed, fractions
 from qsim.ir import Quantization
 from qsim.ir.graph import Rounded
 from qsim.numerics import Array, Rounding
-from qsim.quantizers.rules import Jump, Rule, Steps, Uniform, rounded
+from qsim.quantizers.rules import Jump, Rule, Steps, Uniform, clipped, rounded
 
 
 def mode_of(node: Node, default: str) -> Mode:
@@ -108,8 +108,10 @@ def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array, zero: 
     boundary = value.boundary
     if boundary != "linear":
         return _behind_function(ctx, node, view, grid, worth, zero)
+    limits = None
     if value.clamped and (unit.size > 1 or shift.size > 1):
-        value = ctx.grid(value, node.name)
+        limits = _clamped_codes(value, grid, unit, shift)
+        value = ctx.grid(value, node.name) if limits is None else value.but(floor=None, ceiling=None)
     u, h = unit, shift
     if value.clamped:
         ends = [None if e is None else e * u.item() + h.item() for e in (value.floor, value.ceiling)]
@@ -123,8 +125,30 @@ def codes_of(ctx: Context, node: Node, x: View, grid: Grid, worth: Array, zero: 
         rule, addend = directed
         ends = [None if e is None else e + addend for e in (value.floor, value.ceiling)]
         value = value.but(floor=None, ceiling=None).affine(1, addend).but(floor=ends[0], ceiling=ends[1])
+    if limits is not None:
+        rule = within(rule, *limits)
     view = flat_if_needed(ctx, view.but(value), node.name)
     return _apply(ctx, node, view, rule, worth, zero)
+
+
+def _clamped_codes(value: Value, grid: Grid, unit: Array, shift: Array) -> tuple[int, int] | None:
+    """The codes of a value's clamps, where every channel has the same (those of a ReLU's zero, mostly); else None."""
+    rule, found = grid.rule(), []
+    for end, default in ((value.floor, rule.low), (value.ceiling, rule.high)):
+        lanes = [] if end is None else np.broadcast_arrays(unit, shift)
+        pairs = zip(*(part.reshape(-1).tolist() for part in lanes), strict=True) if lanes else ()
+        codes = {rule.code(end * u + h) for u, h in pairs if end is not None} or {default}
+        if len(codes) > 1:
+            return None
+        found.append(codes.pop())
+    return found[0], found[1]
+
+
+def within(rule: Uniform | Steps, low: int, high: int) -> Uniform | Steps:
+    """The rule with its codes limited further."""
+    if isinstance(rule, Steps):
+        return clipped(rule, low, high)
+    return dataclasses.replace(rule, low=low, high=high)
 
 
 def _apply(ctx: Context, node: Node, view: View, rule: Rule, worth: Array, zero: Array) -> View:
