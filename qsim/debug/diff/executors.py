@@ -18,6 +18,8 @@ from qsim.ir.graph import Input
 from qsim.numerics import Array
 
 EXECUTORS = ("onnxruntime", "qonnx")
+MOST_CODES = 1 << 16
+"""Of a tensor whose real values are codes in float32 too, up to a rounding far below one code."""
 
 
 def executed(graph: Graph, inputs: Mapping[str, Array], executor: str, source: ModelSource) -> dict[str, Array]:
@@ -72,8 +74,9 @@ def _placed(graph: Graph, view: View, array: Array) -> Array | None:
     codes = array.dtype.kind in "iu"
     if codes and not (value.uniform and value.scale.item() == 1):
         return None
-    if not codes and not value.in_float32(*tensor.range):
-        return None  # the executor's own rounding, not a code
+    low, high = tensor.range
+    if not codes and high - low > MOST_CODES and not value.in_float32(low, high):
+        return None  # an accumulator whose float32 sums are no codes
     if not codes:
         q = tensor.quantization
         scale, offset = (np.array([float(v) for v in p.reshape(-1)]) for p in (value.scale, value.offset))

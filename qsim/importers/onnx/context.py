@@ -17,7 +17,7 @@ from qsim.importers.symbolic.building import Building
 from qsim.importers.symbolic.rescale import Rescaling
 from qsim.importers.symbolic.value import Value
 from qsim.ir import Quantization
-from qsim.numerics import IntFormat, Rounding
+from qsim.numerics import Array, IntFormat, Rounding
 from qsim.proof.builder import GraphBuilder
 
 Operand = View | Constant | None
@@ -77,9 +77,25 @@ class Context(Building):
         self.ends = {port.name for port in model.outputs}
         self.claims: dict[str, tuple[object, str]] = {}
         """Model input -> the quantizer at its boundary, and its tensor."""
+        self.taken: set[str] = set()
+        """Nodes whose constant the node before has taken in."""
         self.batch = 1
         self.orders: dict[str, tuple[int, ...]] = {}
         """Model input -> the order of its axes (``qsim.ir.Input``)."""
+
+    def added_constant(self, node: Node) -> tuple[Node, Array] | None:
+        """The Add of one constant per channel (or of one number) that is the node's one reader."""
+        readers = self.consumers.get(node.outputs[0], [])
+        if len(readers) != 1 or readers[0].kind != "Add" or node.outputs[0] in self.ends:
+            return None
+        others = [self.values.get(name) for name in readers[0].inputs if name != node.outputs[0]]
+        if len(others) != 1 or not isinstance(others[0], Constant):
+            return None
+        least = others[0].least()
+        weight = self.values.get(node.inputs[1])
+        rank = len(weight.shape) if isinstance(weight, Constant) else 0
+        along_channels = least.ndim <= 1 if node.kind in ("Gemm", "MatMul") else least.shape[1:] == (1,) * (rank - 2)
+        return (readers[0], least) if least.size == 1 or along_channels else None
 
     def ready(self, view: View) -> View:
         """The view, unless it is of a model input without a number format."""

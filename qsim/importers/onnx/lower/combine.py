@@ -104,6 +104,8 @@ def _quotient(ctx: Context, node: Node, a: View, b: View) -> View:
 
 
 def _add_constant(ctx: Context, node: Node, x: View, c: Array, first: bool) -> View:
+    if node.name in ctx.taken:
+        return x.but(x.value.but(layer=node.name))
     return affine_constant(ctx, node, x, ONE, c)
 
 

@@ -24,7 +24,6 @@ from qsim.importers.onnx.context import (
 )
 from qsim.importers.onnx.model import STANDARD, Node
 from qsim.importers.onnx.view import View, arranged, as_stored, places
-from qsim.importers.symbolic.building import Named
 from qsim.importers.symbolic.linear import per_output, place_bias
 from qsim.importers.symbolic.sums import Make, Sums, as_conv2d, as_dense, as_transposed
 from qsim.importers.symbolic.value import Value, fractions
@@ -58,13 +57,19 @@ def with_zero_point(ctx: Context, value: Value, layer: str) -> tuple[Value, int]
 
 
 def linear(
-    ctx: Context, node: Named, value: Value, make: Make, weights: Weights, bias: Array | None
+    ctx: Context, node: Node, value: Value, make: Make, weights: Weights, bias: Array | None
 ) -> Value:
     """The dense or convolution op of ``make`` on a settled value; weights in the op's layout, bias in reals (one per
-    output)."""
+    output). A constant that the next node adds becomes the bias, where it lies on the accumulator's grid."""
     value, zero = with_zero_point(ctx, value, node.name)
     codes, channel_scale = per_output(weights)
     acc_scale = np.asarray(channel_scale * value.scale.item())
+    follower = ctx.added_constant(node) if bias is None else None
+    if follower is not None and follower[1].size in (1, codes.shape[-1]):
+        wide = np.broadcast_to(follower[1].reshape(-1), (codes.shape[-1],))
+        if place_bias(wide, acc_scale)[0] is not None:
+            bias = wide
+            ctx.taken.add(follower[0].name)
     bias_codes, shift, offset = place_bias(bias, acc_scale)
     result = Value.of(value.tensor, node.name, value.shape, acc_scale * Fraction(1, 1 << shift), offset)
     sums = Sums(
