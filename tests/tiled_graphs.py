@@ -103,7 +103,7 @@ def dense_tiles() -> Graph:
     rng = np.random.default_rng(3)
     net = Net("dense_tiles")
     outputs = []
-    for inputs, channels in ((32, 16), (33, 11), (7, 1), (6, 10)):
+    for inputs, channels in ((32, 16), (33, 11), (7, 1), (6, 10), (1030, 11)):
         x = net.input((inputs,), I8, name=f"x{inputs}")
         made = net.add(
             o.Dense, x, weights=weights(rng, (inputs, channels), 8), bias=bias(rng, channels), input_zero_point=-128

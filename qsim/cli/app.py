@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import click
 
-from qsim.cli import view
+from qsim.cli import mcu, view
 from qsim.cli.debug import COMMANDS, show_health, write_worst_case
 from qsim.cli.files import check_writable, write_arrays
+from qsim.cli.mcu import mcu_option
 from qsim.cli.options import model_options
 from qsim.cli.rescale import show_difference, show_rescales
 from qsim.compare.arrays import read_arrays
@@ -100,6 +101,7 @@ def demo(out: str, targets: tuple[str, ...], images: int | None, model: str) -> 
 @click.option("--input", "input_file", metavar="FILE", help="Samples for --verify (.npy, .npz): real values.")
 @click.option("--codes", is_flag=True, help="--input holds integer codes.")
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Samples without --input.")
+@mcu_option
 def compile_command(
     source: ModelSource,
     out: str,
@@ -109,14 +111,17 @@ def compile_command(
     input_file: str | None,
     codes: bool,
     samples: int,
+    mcus: tuple[str, ...],
 ) -> int:
     """Emit MODEL as C, HLS C++ and SystemVerilog. Nothing is written unless every target can be emitted."""
-    if input_file and not check:
+    if input_file and not (check or mcus):
         raise UsageError("--input is what --verify runs: give --verify too, or leave --input out")
     chosen = tuple(dict.fromkeys(targets)) or tuple(TARGETS)
     options = parse_options(option_texts)
     if unused := [target for target in options if target not in chosen]:
         raise UsageError(f"options for target {unused[0]}, which is not among the targets {', '.join(chosen)}")
+    if mcus and "c" not in chosen:
+        raise UsageError("--mcu runs the emitted C: add --target c")
     graph = load(source)
     inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
     simulator = Simulator(graph)
@@ -145,18 +150,20 @@ def compile_command(
                 thorough=True,
                 progress=progress,
             )
+        emulated = mcu.run_on(simulator, prepared, directories["c"], mcus, progress) if mcus else {}
     view.show_layers(graph)
     show_difference(graph)
     view.show_notes(graph)
+    equal = mcu.show(emulated)
     if report is None:
-        return 0
+        return 0 if equal else 1
     view.show_verification(report)
     found = figures(graph, report)
     view.show_figures(found)
     page = folder / "report.html"
     page.write_text(html(Content(graph=graph, verification=report, figures=found)), encoding="utf-8")
     view.paragraph(f"\nReport: {page}")
-    return 0 if report.ok else 1
+    return 0 if report.ok and equal else 1
 
 
 @cli.command(short_help="Run a model on samples, bit for bit.")

@@ -122,7 +122,7 @@ def scratch_offsets(graph: Graph, group: Group) -> tuple[dict[str, int], int]:
     offsets, end = {}, tiles.columns
     for op in group.fused:
         offsets[op.output] = end = -(-end // ALIGNMENT) * ALIGNMENT
-        end += tiles.block * storage(graph[op.output].format).bytes
+        end += (tiles.block + tiles.channels % 2) * storage(graph[op.output].format).bytes
     return offsets, end
 
 

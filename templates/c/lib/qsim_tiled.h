@@ -8,15 +8,20 @@
  * QSIM_LANES   4, or 1
  * QSIM_TILE    qsim_tile_four or qsim_tile_one
  * QSIM_WIDEN   four bytes of x -> two words of two int16_t: the DSP instruction's prefix, "s" or "u"
+ * One row of an image may come in several parts of 4 * groups inputs, so that few of them stand in 16 bits at once: the
+ * sums of a part are the bias of the next. Its weights stand part by part, the last part's filled up with zeros.
  * Preconditions: those of qsim_tile.h; x is the whole image; ``first`` and ``count`` are multiples of ``channels``, and
  * count <= QSIM_LANES * channels; columns has 4 * groups * QSIM_LANES elements, and behind them room for 4 * groups of
- * x where inputs is no multiple of four; y has QSIM_LANES * channels elements.
+ * x where inputs is no multiple of four; y has QSIM_LANES * channels elements, and one more
+ * where channels are odd.
  */
 typedef struct {
     const int8_t *weights;
     const int32_t *bias;
     int32_t zero_point;
-    int32_t groups;
+    int32_t groups; /* of a part */
+    int32_t parts;
+    int32_t row_inputs; /* of all parts of a row; not used where there is one part, which is the window */
     int32_t channels;
     int32_t out_width;
     int32_t height;
@@ -243,6 +248,26 @@ static void QSIM_NAME(const QSIM_X *x, int32_t *y, int32_t first, int32_t count,
     tile.channels = p->channels;
     tile.left = p->channels;
     QSIM_TILE(&tile);
+    for (int32_t part = 1; part < p->parts; ++part) {
+        const int32_t begin = 4 * p->groups * part;
+        const int32_t inputs = p->row_inputs - begin;
+        const int32_t groups = qsim_min_i32(inputs >> 2, p->groups);
+
+        QSIM_WORDS(x + begin, columns, groups);
+        if (groups < p->groups) {
+            /* What is left over of the inputs, and zeros. */
+            for (int32_t k = 4 * groups; k < 4 * p->groups; ++k) {
+                int16_t *const to = columns + (k >> 2) * QSIM_GROUP + (k & 1) * QSIM_ODD + ((k >> 1) & 1);
+
+                *to = (int16_t)(k < inputs ? x[begin + k] : 0);
+            }
+        }
+        tile.weights = p->weights + 4 * p->groups * part * (p->channels + (p->channels & 1));
+        tile.bias = y;
+        tile.out = y;
+        tile.left = p->channels;
+        QSIM_TILE(&tile);
+    }
 }
 
 #undef QSIM_NAME

@@ -61,7 +61,7 @@ def test_weights_in_the_order_of_use() -> None:
         rows = rng.integers(-128, 128, (channels, inputs))
         groups = -(-inputs // 4)
         made = ordered_weights(
-            Tiling(lanes=lanes, rows=rows, bias=rows[:, 0], zero_point=0, groups=groups, packed=0, geometry=())
+            Tiling(lanes=lanes, rows=rows, bias=rows[:, 0], zero_point=0, groups=groups, parts=1, packed=0, geometry=())
         )
         eights = channels // 8 if lanes == 1 else 0
         for channel in range(channels + channels % 2):

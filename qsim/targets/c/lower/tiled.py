@@ -23,6 +23,8 @@ _GEOMETRY = (
     *("dilation_height", "dilation_width", "pad_top", "pad_left"),
 )
 _LANES = 4
+_PART = 512
+"""Inputs of a dense layer that stand in 16 bits at once."""
 _SATURATE = {"i8": '"ssat"', "u8": '"usat"'}
 _NARROW = 2
 """Output positions up to which one lane is faster than four, of which the rest would idle."""
@@ -30,14 +32,18 @@ _NARROW = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """A convolution as qsim_tiled.h makes it. lanes: 4 or 1; rows: weights [outputs][k], int64; bias: with the input's
-    zero point folded in; groups: fours of k; packed: bytes of an input where positions are no multiple of four."""
+    """A convolution as qsim_tiled.h makes it.
+
+    lanes: 4 or 1. rows: weights [outputs][k], int64. bias: with the input's zero point folded in. groups: fours of k of
+    a part; parts: 1, or more of a long row. packed: bytes of an input where positions are no multiple of four.
+    """
 
     lanes: int
     rows: Array
     bias: Array
     zero_point: int
     groups: int
+    parts: int
     packed: int
     geometry: tuple[tuple[str, int], ...]
 
@@ -52,7 +58,7 @@ class Tiling:
 
     @property
     def block(self) -> int:
-        """Elements of one tile's output."""
+        """Elements of one tile's output; the sums of a row in parts are read by pairs of channels."""
         return self.lanes * self.channels
 
 
@@ -87,6 +93,8 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
             return "its weights are packed in bits"
         ordered = op.weights.values.T
         positions = graph[op.output].size // outputs
+        parts = -(-inputs // _PART) if positions == 1 else 1
+        inputs = -(-inputs // (4 * parts)) * 4 if parts > 1 else inputs
         geometry = (positions, 1, positions, inputs, 1, 1, 1, 1, 1, 1, 0, 0)
     else:
         height, width, inputs = x.shape
@@ -99,6 +107,7 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
         out = graph[op.output].shape
         positions = out[0] * out[1]
         pads = op.padding[0][0], op.padding[1][0]
+        parts = 1
         geometry = (out[1], height, width, inputs, kh, kw, *op.strides, *op.dilation, *pads)
     rows = np.asarray(ordered, dtype=np.int64) << op.product_shift
     bias = np.zeros(outputs, np.int64) if op.bias is None else np.asarray(op.bias.values, dtype=np.int64).reshape(-1)
@@ -110,7 +119,8 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
         rows=rows,
         bias=folded,
         zero_point=op.input_zero_point,
-        groups=-(-rows.shape[1] // 4),
+        groups=-(-rows.shape[1] // (4 * parts)),
+        parts=parts,
         packed=storage(x.format).bytes if inputs % 4 else 0,
         geometry=tuple(zip(_GEOMETRY, geometry, strict=True)),
     )
@@ -129,12 +139,13 @@ def _eights_in_order(rows: Array, groups: int) -> Array:
 def ordered_weights(tiles: Tiling) -> Array:
     """The weights in the order in which qsim_tile.h reads them."""
     channels, k = tiles.rows.shape
-    padded = np.zeros((channels + channels % 2, 4 * tiles.groups), np.int64)
+    padded = np.zeros((channels + channels % 2, 4 * tiles.groups * tiles.parts), np.int64)
     padded[:channels, :k] = tiles.rows
     eights = channels // 8 * 8 if tiles.lanes == 1 else 0
-    return np.concatenate(
-        [_eights_in_order(padded[:eights], tiles.groups), _pairs_in_order(padded[eights:], tiles.groups)]
-    )
+    ordered = []
+    for part in np.split(padded, tiles.parts, axis=1):
+        ordered += [_eights_in_order(part[:eights], tiles.groups), _pairs_in_order(part[eights:], tiles.groups)]
+    return np.concatenate(ordered)
 
 
 def _widen(t: CType) -> list[tuple[str, str]]:
@@ -159,6 +170,8 @@ def tiled_part(op: o.Conv2D | o.Dense, c: Lowering, tiles: Tiling) -> Part:
         ("bias", c.array(op, "bias", bias, I32, f"{op.output}: bias{zero}")),
         ("zero_point", str(tiles.zero_point)),
         ("groups", str(tiles.groups)),
+        ("parts", str(tiles.parts)),
+        ("row_inputs", str(tiles.rows.shape[1])),
         ("channels", str(tiles.channels)),
         *((name, str(value)) for name, value in tiles.geometry),
     )
