@@ -5,6 +5,7 @@
 #   make lint    ruff            make types   mypy --strict
 #   make test-coverage   the test suite with a report of the lines that it runs
 #   make matrix  docs/qkeras.md: every QKeras layer and quantizer in every target (half an hour or more)
+#   make causes  docs/causes.md: every injected fault, and what qsim diff says of it (some minutes)
 #   make clean   removes what demo and tests left, and the virtual environments
 #
 # Two virtual environments, reused while pyproject.toml is unchanged: .venv for the demo (without TensorFlow), and
@@ -19,7 +20,7 @@ JOBS ?= 2
 # Builds inside the demo and the tests start make themselves; they must not inherit this make's flags.
 CLEAN = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS
 
-.PHONY: demo test test-coverage lint types matrix clean
+.PHONY: demo test test-coverage lint types matrix causes clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_ENV)/.installed-demo
@@ -39,6 +40,9 @@ types: $(DEV_ENV)/.installed-dev
 
 matrix: $(DEV_ENV)/.installed-dev
 	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/qkeras_table.py --jobs $(JOBS)
+
+causes: $(DEV_ENV)/.installed-dev
+	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/causes_table.py
 
 clean:
 	rm -rf .venv .venv-dev qsim-demo build dist .pytest_cache .mypy_cache .ruff_cache

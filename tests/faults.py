@@ -64,3 +64,77 @@ def nchw(op, xs, ts, out):
 def wrapped(op, xs, ts, out):
     wide = KERNELS[type(op)](dataclasses.replace(op, low=-(1 << 40), high=1 << 40), xs, ts, out)
     return overflow(wide, out.format, Overflow.WRAP)
+
+
+def weights(change: Callable[[np.ndarray], np.ndarray | None]) -> Kernel:
+    """The kernel changed in place, or replaced by what ``change`` gives."""
+
+    def new(op: o.Op) -> IntArray:
+        w = op.weights.values.copy()
+        given = change(w)
+        return IntArray(w if given is None else given)
+
+    return changed(weights=new)
+
+
+def one_bit(w: np.ndarray) -> None:
+    w.reshape(-1)[w.size // 2] ^= 1
+
+
+def bias(change: Callable[[np.ndarray], np.ndarray | None]) -> Kernel:
+    def new(op: o.Op) -> IntArray:
+        b = op.bias.values.copy()
+        given = change(b)
+        return IntArray(b if given is None else given)
+
+    return changed(bias=new)
+
+
+def arriving(change: Callable[[np.ndarray], np.ndarray]) -> Kernel:
+    """The op is right; its codes (N, *shape) arrive changed."""
+    return lambda op, xs, ts, out: change(KERNELS[type(op)](op, xs, ts, out).copy())
+
+
+def reading(change: Callable[[np.ndarray], np.ndarray]) -> Kernel:
+    """The op is right; its input arrives changed."""
+    return lambda op, xs, ts, out: KERNELS[type(op)](op, [change(xs[0].copy()), *xs[1:]], ts, out)
+
+
+def stream(beats: int, fill: int | None = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """The stream of all samples ``beats`` elements late (early if negative); ``fill`` None: around."""
+
+    def act(y: np.ndarray) -> np.ndarray:
+        flat = np.roll(y.reshape(-1), beats)
+        if fill is not None:
+            flat[: max(beats, 0)] = fill
+            if beats < 0:
+                flat[beats:] = fill
+        return flat.reshape(y.shape)
+
+    return act
+
+
+def put(y: np.ndarray, place: tuple, value: object) -> np.ndarray:
+    y[place] = value
+    return y
+
+
+def swapped(axis: int, a: int, b: int) -> Callable[[np.ndarray], np.ndarray]:
+    def act(y: np.ndarray) -> np.ndarray:
+        order = np.arange(y.shape[axis])
+        order[[a, b]] = order[[b, a]]
+        return y.take(order, axis)
+
+    return act
+
+
+def lanes(count: int, order: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda y: y.reshape(-1, count)[:, order].reshape(y.shape)
+
+
+def bytes_swapped(y: np.ndarray) -> np.ndarray:
+    return y.astype("<i2").byteswap().astype(np.int64)
+
+
+def bits_reversed(width: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda y: sum(((y >> b & 1) << (width - 1 - b) for b in range(width)), np.zeros_like(y))

@@ -80,7 +80,7 @@ def test_faults_are_found_and_explained(name: str, view: str) -> None:
 
 
 def test_no_false_alarm_on_correct_runs() -> None:
-    for seed in range(100):
+    for seed in range(200):
         graph = random_graph(seed)
         codes = corner_codes(graph, 4)
         result = diff(graph, codes, Simulator(graph).trace_codes(codes), codes=True)

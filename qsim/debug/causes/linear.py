@@ -39,6 +39,8 @@ def _zero_points(op: o.Linear) -> Iterator[Alternative]:
         return
     yield replaced(op, "zero point missing", "the input zero point left out", 17, input_zero_point=0)
     yield replaced(op, "zero point sign", "the input zero point negated", 23, input_zero_point=-op.input_zero_point)
+    text = "the input zero point subtracted twice"
+    yield replaced(op, "zero point twice", text, 24, input_zero_point=2 * op.input_zero_point)
     if isinstance(op, o.Conv2D) and any(map(any, op.padding)):
 
         def zero_code(xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
@@ -77,6 +79,24 @@ def _orders(op: o.Linear) -> Iterator[Alternative]:
         order = {"OIHW": (2, 3, 1, 0), "OHWI": (1, 2, 3, 0), "HWOI": (0, 1, 3, 2)}[name]
         text = f"the kernel's HWIO memory read as {name}"
         yield replaced(op, "kernel order", text, 23, weights=IntArray(w.reshape(moved.shape).transpose(order)))
+
+
+def _taps(op: o.Linear) -> Iterator[Alternative]:
+    """One position of the kernel left out, as by a counter that ends too early."""
+    if isinstance(op, o.Dense):
+        return
+    kh, kw, group_in, _ = op.weights.shape
+    if kh * kw > 1:
+        for u, v in np.ndindex(kh, kw):
+            w = op.weights.values.copy()
+            w[u, v] = 0
+            text = f"kernel tap ({u}, {v}) left out of the sum"
+            yield replaced(op, "kernel tap missing", text, 28, weights=IntArray(w))
+    for c in range(group_in if 1 < group_in <= 64 else 0):
+        w = op.weights.values.copy()
+        w[:, :, c] = 0
+        text = f"input channel {c} left out of the sum"
+        yield replaced(op, "input channel missing", text, 29, weights=IntArray(w))
 
 
 def _input_layout(op: o.Linear) -> Iterator[Alternative]:
@@ -160,5 +180,6 @@ def linear(op: o.Linear) -> Iterator[Alternative]:
     yield from _zero_points(op)
     yield from _geometry(op)
     yield from _orders(op)
+    yield from _taps(op)
     yield from _input_layout(op)
     yield from _accumulation(op)

@@ -139,6 +139,7 @@ def _zero_points(op: o.Requantize) -> Iterator[Alternative]:
     if op.zero_point:
         yield replaced(op, "zero point missing", "the output zero point left out", 22, zero_point=0)
         yield replaced(op, "zero point sign", "the output zero point negated", 23, zero_point=-op.zero_point)
+        yield replaced(op, "zero point twice", "the output zero point added twice", 24, zero_point=2 * op.zero_point)
     if op.input_zero_point:
         yield replaced(op, "zero point missing", "the input zero point left out", 22, input_zero_point=0)
     if op.negative is not None:

@@ -18,6 +18,7 @@ from qsim.debug.diff.observations import Observed, float32_limit, observe
 from qsim.debug.diff.sources import dumped_inputs, read_source
 from qsim.debug.words.dissect import Step, dissect
 from qsim.debug.words.explain import Explanation, Path, explain
+from qsim.debug.words.where import where
 from qsim.ir import Graph
 from qsim.ir.ops import Op
 from qsim.numerics import Array
@@ -47,7 +48,9 @@ class TensorDiff:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstDifference:
-    """The first tensor in graph order that differs, its first differing element taken apart, and the explanations."""
+    """The first tensor in graph order that differs, its first differing element taken apart, and the explanations.
+
+    where: clauses that hold for every differing code ("only in channel 3 of 8"), see ``qsim.debug.words.where``."""
 
     tensor: str
     layer: str
@@ -56,6 +59,7 @@ class FirstDifference:
     actual: int
     steps: tuple[Step, ...]
     explanations: tuple[Explanation, ...]
+    where: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,18 +103,12 @@ class Diff:
 
     @property
     def findings(self) -> list[str]:
-        """Why the first tensor differs, as sentences: no more than the evidence carries."""
-        explanations = self.first.explanations if self.first is not None else ()
-        complete = [e for e in explanations if e.complete]
-        if complete:
-            lead = complete[0]
-            lines = [f"{'Cause' if lead.fits <= 1 else 'No single cause'}: {lead}"]
-            return lines + [f"Equally well: {e.text} ({e.op} of layer {e.layer!r})" for e in complete[1:]]
-        if explanations and explanations[0].nearly:
-            return [f"Nearly every one: {explanations[0]}"]
-        if explanations:
-            return ["No known cause explains every code; what explains at least half:", *map(str, explanations)]
-        return ["None of the known causes explains even half of them"]
+        """Where and why the first tensor differs, as sentences without their full stops."""
+        if self.first is None:
+            return []
+        explanations = self.first.explanations
+        place = [f"Where: {', '.join(self.first.where)}"] if self.first.where else []
+        return [*place, *_causes(explanations)]
 
     def __str__(self) -> str:
         lines = [f"simulator against {self.against}: {self.samples} samples, {len(self.tensors)} tensors compared"]
@@ -131,6 +129,20 @@ class Diff:
             lines.append(f"  {step.op} of layer {step.layer!r} -> {step.value}")
             lines += [f"      {text}" for text in step.lines]
         return "\n".join(lines)
+
+
+def _causes(explanations: Sequence[Explanation]) -> list[str]:
+    """Why, as sentences: no more than the evidence carries."""
+    complete = [e for e in explanations if e.complete]
+    if complete:
+        lead = complete[0]
+        lines = [f"{'Cause' if lead.fits <= 1 else 'No single cause'}: {lead}"]
+        return lines + [f"Equally well: {e.text} ({e.op} of layer {e.layer!r})" for e in complete[1:]]
+    if explanations and explanations[0].nearly:
+        return [f"Nearly every one: {explanations[0]}"]
+    if explanations:
+        return ["No known cause explains every code; what explains at least half:", *map(str, explanations)]
+    return ["None of the known causes explains even half of them"]
 
 
 def diff(graph: Graph, x: Arrays | None, against: Any, *, codes: bool = False, reals: bool | None = None) -> Diff:
@@ -187,6 +199,7 @@ def compare_observed(
             actual=int(observed[first].codes[index]),
             steps=dissect(graph, trace, first, index[0], index[1:]),
             explanations=explain(path, observed[first].codes, extra=extra),
+            where=where(graph[first], trace[first], observed[first].codes),
         )
     return Diff(
         graph=graph,

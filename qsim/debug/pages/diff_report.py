@@ -94,7 +94,7 @@ def _finding(result: Diff, first: FirstDifference, rows: dict[str, TensorDiff]) 
         "tensor": short(first.tensor),
         "share": f"{row.differing:,} of {row.total:,} codes ({row.percent:.3g} %)",
         "largest": f"{row.largest:,}",
-        "lead": result.findings[0].removesuffix(":") if result.findings else "",
+        "lead": ". ".join(text.removesuffix(":") for text in result.findings[:2]),
         "causes": [
             {
                 "text": e.text,

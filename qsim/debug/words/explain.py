@@ -11,6 +11,7 @@ import numpy as np
 
 from qsim.debug.causes.alternative import Alternative, Compute, run
 from qsim.debug.causes.catalogue import alternatives
+from qsim.debug.causes.transport import moved, transports
 from qsim.errors import QsimError
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
@@ -113,7 +114,7 @@ class Path:
         return values.get(self.target)
 
 
-SINGLE_FAULTS = ("weight bit", "bias value")
+SINGLE_FAULTS = ("weight bit", "weight missing", "bias value")
 """Kinds of causes with a hypothesis for each constant: that one of many fits is weak evidence, so they are counted."""
 
 
@@ -146,12 +147,60 @@ def explain(
                 partial.append(((broken - reproduced, alternative.weight), op, alternative))
     complete.sort(key=lambda e: e[0])
     found = _complete(path, complete, observed, different, tried, most)
+    arrived = [*_arrived(path, observed, different), *_read_wrongly(path, observed, different)]
+    found += [(weight, e) for weight, e in arrived if e.complete]
     if not found:
         ranked = sorted(partial, key=lambda e: e[0])[:most]
-        found = [_judge(path, op, a, observed, different) for _, op, a in ranked]
-        found = [e for e in found if e.half]
-        found.sort(key=lambda e: e.broken - e.reproduced)
-    return tuple(found[:most])
+        judged = [_judge(path, op, a, observed, different) for _, op, a in ranked] + [e for _, e in arrived]
+        return tuple(sorted([e for e in judged if e.half], key=lambda e: e.broken - e.reproduced)[:most])
+    found.sort(key=lambda e: e[0])
+    return tuple(dict.fromkeys(e for _, e in found))[:most]
+
+
+def _arrived(path: Path, observed: Array, different: Array) -> Iterator[tuple[int, Explanation]]:
+    """The target is right and arrives wrongly: its stream, its bits, its channels."""
+    op = path.graph.producers.get(path.target)
+    if op is None:
+        return
+    for t in transports(path.graph[path.target], path.trace[path.target], observed):
+        yield t.weight, _explanation(op, t.name, t.text, _score(t.codes, observed, different), different)
+
+
+def _read_wrongly(path: Path, observed: Array, different: Array) -> Iterator[tuple[int, Explanation]]:
+    """A stream that is right where it was observed and wrong where the first op reads it."""
+    made = {op.output for op in path.ops}
+    every = np.arange(len(observed))
+    for op in path.ops:
+        source = op.inputs[0] if op.inputs else ""
+        if not source or source in made or len(path.trace[source]) != len(observed):
+            continue
+        # A frame depends on itself and the one before it: a few in a row tell whether the rest is worth computing.
+        few = every[: max(3, _TRIAL_ELEMENTS // max(1, observed[0].size))]
+        for t in moved(path.trace[source]):
+
+            def how(xs: list[Array], ts: list[Tensor], out: Tensor, codes: Array = t.codes, at: o.Op = op) -> Array:
+                return run(at, [codes[: len(xs[0])], *xs[1:]], ts, out)
+
+            codes = path.compute(op, how, few)
+            if codes is None or 2 * _score(codes, observed[few], different[few])[0] < int(different[few].sum()):
+                continue
+            whole = path.compute(op, how, every)
+            if whole is not None:
+                text = f"its input {source!r} read wrongly: {t.text}"
+                yield t.weight + 20, _explanation(op, t.name, text, _score(whole, observed, different), different)
+
+
+def _explanation(op: o.Op, name: str, text: str, score: tuple[int, int], different: Array) -> Explanation:
+    return Explanation(
+        op=type(op).__name__,
+        layer=op.layer,
+        tensor=op.output,
+        name=name,
+        text=text,
+        reproduced=score[0],
+        differing=int(different.sum()),
+        broken=score[1],
+    )
 
 
 def _complete(
@@ -161,11 +210,12 @@ def _complete(
     different: Array,
     tried: Mapping[str, int],
     most: int,
-) -> list[Explanation]:
-    """Those that hold on all samples; of the single faults of a kind the first one, with the number of all that do."""
-    found: list[Explanation] = []
+) -> list[tuple[int, Explanation]]:
+    """(weight, explanation) of those that hold on all samples; of the single faults of a kind the first one, with the
+    number of all that do."""
+    found: list[tuple[int, Explanation]] = []
     fits = dict.fromkeys(tried, 0)
-    for _, op, alternative in candidates:
+    for weight, op, alternative in candidates:
         if len(found) >= 2 * most and alternative.name not in fits:
             continue
         judged = _judge(path, op, alternative, observed, different)
@@ -175,8 +225,11 @@ def _complete(
             fits[alternative.name] += 1
             if fits[alternative.name] > 1:
                 continue
-        found.append(judged)
-    return [dataclasses.replace(e, fits=fits[e.name], tried=tried[e.name]) if e.name in fits else e for e in found]
+        found.append((weight, judged))
+    return [
+        (weight, dataclasses.replace(e, fits=fits[e.name], tried=tried[e.name]) if e.name in fits else e)
+        for weight, e in found
+    ]
 
 
 def _score(codes: Array, observed: Array, different: Array) -> tuple[int, int]:
@@ -186,17 +239,8 @@ def _score(codes: Array, observed: Array, different: Array) -> tuple[int, int]:
 
 def _judge(path: Path, op: o.Op, a: Alternative, observed: Array, different: Array) -> Explanation:
     codes = path.compute(op, a.compute, np.arange(len(observed)))
-    reproduced, broken = (0, 0) if codes is None else _score(codes, observed, different)
-    return Explanation(
-        op=type(op).__name__,
-        layer=op.layer,
-        tensor=op.output,
-        name=a.name,
-        text=a.text,
-        reproduced=reproduced,
-        differing=int(different.sum()),
-        broken=broken,
-    )
+    score = (0, 0) if codes is None else _score(codes, observed, different)
+    return _explanation(op, a.name, a.text, score, different)
 
 
 def _trial_rows(different: Array) -> Array:
@@ -238,7 +282,21 @@ def single_constants(path: Path, op: o.Conv2D | o.Dense, different: Array) -> It
                 weight=60,
                 compute=_one_weight(op, k, channel, flipped - int(column[k])),
             )
+        if column[k]:
+            yield Alternative(
+                name="weight missing",
+                text=f"weight {[*place, channel]} being 0 in place of {int(column[k])}",
+                weight=59,
+                compute=_one_weight(op, k, channel, -int(column[k])),
+            )
     if op.bias is not None:
+        if op.bias.values[channel]:
+            bias = op.bias.values.copy()
+            bias[channel] = 0
+            text = f"the bias of channel {channel} left out"
+            yield Alternative(
+                name="channel's bias missing", text=text, weight=58, compute=_with_bias(op, IntArray(bias))
+            )
         for delta in [s << b for b in range(op.bias.format.width + 1) for s in (1, -1)]:
             bias = op.bias.values.copy()
             bias[channel] += delta
