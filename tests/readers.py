@@ -68,7 +68,14 @@ def limits(seconds: float, growth: int) -> Iterator[None]:
 
 
 def campaign(
-    path: Path, data: bytes, read: Callable[[Path], object], count: int, *, text: bool, seed: int = 0
+    path: Path,
+    data: bytes,
+    read: Callable[[Path], object],
+    count: int,
+    *,
+    text: bool,
+    seed: int = 0,
+    seconds: float = 20,
 ) -> tuple[int, int]:
     """Read ``count`` damaged forms of ``data`` at ``path``: (how many were read, how many refused).
 
@@ -79,7 +86,7 @@ def campaign(
     for number in range(count):
         damaged = (tokens if text and number % 2 else flips)(data, rng)
         path.write_bytes(damaged)
-        with limits(20, 1 << 30):
+        with limits(seconds, 1 << 30):
             try:
                 read(path)
                 accepted += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from readers import campaign, limits
 
 from qsim.debug.waves.waveform import StreamSignals, Waveform
 from qsim.errors import UsageError
@@ -67,7 +68,45 @@ def test_beats_and_cut(kind: str, tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     bad = tmp_path / "bad.fst"
     bad.write_bytes(b"no waveform")
-    with pytest.raises(UsageError, match="not a readable waveform"):
+    with pytest.raises(UsageError, match=r"bad.fst is not a waveform \(VCD, FST or GHW\) that can be read"):
         Waveform(bad)
     with pytest.raises(UsageError, match="is not a file"):
         Waveform(tmp_path / "absent.vcd")
+
+
+def test_a_signal_of_four_gigabits(tmp_path: Path) -> None:
+    path = tmp_path / "wave.vcd"
+    write_vcd(path)
+    text = path.read_text()
+    assert " 8 " in text
+    path.write_text(text.replace(" 8 ", " 4294967295 ", 1))
+    with limits(60, 1 << 28), pytest.raises(UsageError, match=r"wave.vcd.*signal 'top.s_tdata'.*bits, more than"):
+        Waveform(path).changes("s_tdata")
+
+
+def test_nothing_is_left_of_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "wave.vcd"
+    write_vcd(path)
+    wave = Waveform(path)
+    process = wave._process
+    assert process.poll() is None
+    del wave
+    assert process.poll() is not None
+
+
+def read(path: Path) -> None:
+    wave = Waveform(path)
+    for name in wave.names:
+        wave.changes(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("vcd", 100), ("fst", 40), *(pytest.param(k, 3000, marks=pytest.mark.slow) for k in ("vcd", "fst"))],
+)
+def test_damaged_waveforms(kind: str, count: int, tmp_path: Path) -> None:
+    path = tmp_path / f"wave.{kind}"
+    {"vcd": write_vcd, "fst": write_fst}[kind](path)
+    accepted, refused = campaign(path, path.read_bytes(), read, count, text=kind == "vcd", seconds=60)
+    assert refused > 0
+    assert accepted > 0

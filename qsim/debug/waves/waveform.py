@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import marshal
+import os
+import select
+import subprocess
+import sys
+import time
+import weakref
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsim.errors import ToolMissingError, UsageError
+from qsim.errors import ToolMissingError, UsageError, reading
 
 HOW = 'reading waveforms needs pywellen and pyvcd: pip install "qsim[cosim]"'
+
+WHAT = "a waveform (VCD, FST or GHW)"
+
+MOST_BITS = 1 << 16
+"""Of a signal: a damaged file claims any number in a few bytes."""
+
+_SECONDS, _BYTES_A_SECOND = 10.0, 1_000_000
+"""Time for one answer of the reader, and more for a long file."""
+
+_MEMORY, _MEMORY_A_BYTE = 2 << 30, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +52,54 @@ class Beat:
 
 
 class Waveform:
-    """An open waveform file. Raises UsageError for a file that is none, ToolMissingError without its reader."""
+    """An open waveform file, read by a process of its own with bounded time and memory.
+
+    Raises UsageError for a file that is none or is damaged, ToolMissingError without its reader.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        try:
-            import pywellen
-        except ImportError as error:
-            raise ToolMissingError(HOW) from error
+        if importlib.util.find_spec("pywellen") is None:
+            raise ToolMissingError(HOW)
         self.path = Path(path)
         if not self.path.is_file():
             raise UsageError(f"{path} is not a file")
-        try:
-            self._file = pywellen.Waveform(str(path))
-            self._vars = {var.full_name: var for var in self._file.all_vars()}
-        except Exception as error:
-            raise UsageError(f"{path} is not a readable waveform (VCD, FST or GHW): {error}") from error
+        with reading(path, WHAT, error=UsageError) as place:
+            size = self.path.stat().st_size
+            self._seconds = _SECONDS + size / _BYTES_A_SECOND
+            child = str(Path(__file__).with_name("child.py"))
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", child, str(path), str(_MEMORY + _MEMORY_A_BYTE * size)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            weakref.finalize(self, _end, self._process)
+            place.at = "its header"
+            found, self.timescale = self._answer()
+        self._vars: dict[str, tuple[int, int]] = {name: (n, width) for n, (name, width) in enumerate(found)}
+
+    def _answer(self) -> Any:
+        """The process' next answer. Raises ValueError for its error, its end, and where it takes too long."""
+        assert self._process.stdout is not None
+        pipe, end = self._process.stdout.fileno(), time.monotonic() + self._seconds
+
+        def take(count: int) -> bytes:
+            data = bytearray()
+            while len(data) < count:
+                if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+                    _end(self._process)
+                    raise ValueError(f"reading it takes more than {self._seconds:.0f} seconds")
+                part = os.read(pipe, min(count - len(data), 1 << 20))
+                if not part:
+                    raise ValueError("its reader gave up: it is damaged, or asks for more memory than such a file may")
+                data += part
+            return bytes(data)
+
+        state, value = marshal.loads(take(int.from_bytes(take(8), "little")))
+        if state != "ok":
+            raise ValueError(value or "its reader failed")
+        return value
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,9 +109,20 @@ class Waveform:
     def changes(self, name: str) -> list[tuple[int, Any]]:
         """(time, value) of every change of a signal; values are integers, or text where they hold X or Z.
 
-        A name may leave out leading scopes as long as it stays unique. Raises UsageError for an unknown name.
+        A name may leave out leading scopes as long as it stays unique. Raises UsageError for an unknown name and for a
+        signal that cannot be read.
         """
-        return list(self._vars[self._resolve(name)].tv)
+        full = self._resolve(name)
+        number, width = self._vars[full]
+        with reading(self.path, WHAT, error=UsageError) as place:
+            place.at = f"signal {full!r}"
+            if width > MOST_BITS:
+                raise ValueError(f"it has {width:,} bits, more than {MOST_BITS:,}")
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{number}\n".encode())
+            self._process.stdin.flush()
+            found: list[tuple[int, Any]] = self._answer()
+        return found
 
     def _resolve(self, name: str) -> str:
         if name in self._vars:
@@ -67,6 +130,8 @@ class Waveform:
         ends = [full for full in self._vars if full.endswith(f".{name}")]
         if len(ends) > 1:  # Verilator writes the top's ports a second time, outside of it
             ends = [full for full in ends if not full.startswith("$rootio.")]
+        if not ends:  # VHDL's names have no case
+            ends = [full for full in self._vars if f".{full}".lower().endswith(f".{name}".lower())]
         if len(ends) != 1:
             near = ", ".join(
                 ends[:5] or [full for full in self._vars if full.split(".")[-1] == name.split(".")[-1]][:5]
@@ -77,14 +142,14 @@ class Waveform:
 
     def beats(self, clock: str, signals: StreamSignals, *, reset_n: str | None = None) -> list[Beat]:
         """The words accepted at rising edges of ``clock``: valid and ready just before the edge, out of reset."""
-        edges = [time for time, value in self.changes(clock) if _bit(value)]
+        edges = [when for when, value in self.changes(clock) if _bit(value)]
         data = _Track(self.changes(signals.data))
         gates = [_Track(self.changes(n)) for n in (signals.valid, signals.ready, reset_n) if n]
         found = []
-        for time in edges:
-            if all(_bit(gate.before(time)) for gate in gates):
-                word = data.before(time)
-                found.append(Beat(time=time, word=word if isinstance(word, int) else None))
+        for when in edges:
+            if all(_bit(gate.before(when)) for gate in gates):
+                word = data.before(when)
+                found.append(Beat(time=when, word=word if isinstance(word, int) else None))
         return found
 
     def cut(self, out: str | Path, start: int, end: int, names: Sequence[str] | None = None) -> Path:
@@ -96,28 +161,36 @@ class Waveform:
             raise ToolMissingError(HOW) from error
         chosen = [self._resolve(n) for n in names] if names else list(self._vars)
         events: list[tuple[int, str, Any]] = []
-        scale = str(self._file.timescale or "1ns")
         with (
             Path(out).open("w", encoding="utf-8") as file,
-            VCDWriter(file, timescale=scale, date="", init_timestamp=start) as writer,
+            VCDWriter(file, timescale=self.timescale, date="", init_timestamp=start) as writer,
         ):
             handles: dict[str, Any] = {}
             for name in chosen:
-                var = self._vars[name]
+                width = self._vars[name][1]
                 # An array's elements stand in a nameless scope of Verilator's
                 scope, _, leaf = name.replace("..[", "[").rpartition(".")
-                width = var.bitwidth or 1
-                changes = list(var.tv)
-                if any(isinstance(value, float) for _, value in changes):
+                changes = self.changes(name) if width <= MOST_BITS else []
+                if width > MOST_BITS or any(isinstance(value, float) for _, value in changes):
                     continue
                 first = _Track(changes).before(start + 1)
                 handles[name] = writer.register_var(
                     scope or "top", leaf, "wire", size=width, init="x" if first is None else first
                 )
-                events += [(time, name, value) for time, value in changes if start < time <= end]
-            for time, name, value in sorted(events, key=lambda e: e[0]):
-                writer.change(handles[name], time, value)
+                events += [(when, name, value) for when, value in changes if start < when <= end]
+            for when, name, value in sorted(events, key=lambda e: e[0]):
+                writer.change(handles[name], when, value)
         return Path(out)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a reader and collect it."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _bit(value: Any) -> bool:
