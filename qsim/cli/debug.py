@@ -283,6 +283,8 @@ def cosim_command(description: str, out: str | None, frames: int | None, report:
         progress("building and running the design in Verilator")
         result = cosim(description, out, frames=frames)
     debug_view.show_diff(result.diff, terms)
+    for note in result.notes:
+        view.paragraph(f"Found: {note}.")
     for problem in result.problems:
         view.paragraph(f"Problem: {problem}")
     if result.waveform:

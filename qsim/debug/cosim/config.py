@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qsim.errors import ToolMissingError, UsageError
+from qsim.errors import ToolMissingError, UsageError, reading
 from qsim.importers import ModelSource
 
 PROTOCOLS = ("stream", "file")
 LAYOUTS = ("HWC", "CHW")
+MOST_BYTES = 1 << 18
+"""Of a cosim.yaml."""
+
+_DEPTH, _EVENTS, _MOST_LANES = 12, 5_000, 1 << 16
+Signal = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +25,9 @@ class Port:
     """One place where a graph tensor appears.
 
     name: of the port; with ``protocol: stream`` its signals are <name>_tdata, _tvalid, _tready, _tlast unless
-    ``signals`` names others (data, valid, ready, last; null for one that does not exist). With ``protocol: file`` the
+    ``signals`` names others (data, valid, ready, last; null for one that does not exist). data may be an unpacked array
+    (a lane an element, the lowest index first) or a list of signals, one a lane. Names of VHDL are found in any case,
+    ``x(3)`` is an element. A port without valid and ready has a word in every cycle. With ``protocol: file`` the
     design reads (direction in) or writes (out) ``file`` itself, one $readmemh word a beat.
     direction: in (driven), out (checked, ready driven) or probe (only watched; signals may be hierarchical).
     tensor: of the graph. lanes: elements a beat, lane 0 in the low bits. slot: bits an element takes in the word
@@ -31,15 +38,20 @@ class Port:
     tensor: str
     direction: str
     protocol: str = "stream"
-    signals: Mapping[str, str | None] = field(default_factory=dict)
+    signals: Mapping[str, Signal] = field(default_factory=dict)
     lanes: int = 1
     slot: int | None = None
     layout: str = "HWC"
     file: str | None = None
 
-    def signal(self, role: str) -> str | None:
+    def signal(self, role: str) -> Signal:
         """The name of the data, valid, ready or last signal; None where it does not exist."""
         return self.signals.get(role, f"{self.name}_t{role}")
+
+    @property
+    def timed(self) -> bool:
+        """Whether the words have no handshake: which are a sample's is told by when they come."""
+        return self.protocol == "stream" and self.signal("valid") is None and self.signal("ready") is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +59,9 @@ class CosimConfig:
     """A whole cosim.yaml.
 
     top: module. sources: its files, in order, relative to the YAML. model: the model's file (with weights,
-    input_format, profile, rescale as ``qsim.load`` takes them). clock, reset, reset_active: signals ("low" or "high").
+    input_format, profile, rescale as ``qsim.load`` takes them). clock, reset, reset_active: signals ("low" or "high");
+    clock null: a design of gates alone. latency: of outputs without valid and ready, cycles from the clock edge that
+    takes an input word to the one before which its output word stands; null: found from the data.
     done: a signal that ends the run of a design whose outputs are files. frames: samples; seed, idle, backpressure:
     of the stimulus (shares of cycles); timeout: cycles a frame may take.
     """
@@ -63,7 +77,8 @@ class CosimConfig:
     rescale: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     includes: tuple[str, ...] = ()
-    clock: str = "aclk"
+    clock: str | None = "aclk"
+    latency: int | None = None
     reset: str | None = "aresetn"
     reset_active: str = "low"
     done: str | None = None
@@ -93,10 +108,19 @@ def read_config(path: str | Path) -> CosimConfig:
         raise ToolMissingError('qsim cosim reads YAML: pip install "qsim[cosim]"') from error
     source = Path(path)
     source = source / "cosim.yaml" if source.is_dir() else source
-    try:
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {source}: {' '.join(str(error).split())}") from error
+    with reading(source, "a cosim.yaml", error=UsageError, most=MOST_BYTES) as place:
+        text = source.read_text(encoding="utf-8")
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        depth = 0
+        for number, event in enumerate(events):
+            place.at = f"line {event.start_mark.line + 1}"
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("an alias (*name): write the value out")
+            if depth > _DEPTH or number > _EVENTS:
+                raise ValueError("it is nested too deeply, or too long, for a description of ports")
+        place.at = ""
+        data = yaml.safe_load(text)
     if not isinstance(data, dict):
         raise UsageError(f"{source} is not a mapping of keys")
     fields = dict(data)
@@ -115,10 +139,11 @@ def read_config(path: str | Path) -> CosimConfig:
 def _port(entry: Any, source: Path) -> Port:
     if not isinstance(entry, dict):
         raise UsageError(f"{source}: ports: {entry!r} is not a mapping")
-    port = _make(Port, entry, source, "port ")
-    for role in port.signals:
-        if role not in ("data", "valid", "ready", "last"):
-            raise UsageError(f"{source}: port {port.name!r}: unknown signal role {role!r} (data, valid, ready, last)")
+    fields = dict(entry)
+    if isinstance(fields.get("signals"), dict):
+        fields["signals"] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields["signals"].items()}
+    port = _make(Port, fields, source, "port ")
+    _signals(port, source)
     for value, allowed, key in (
         (port.direction, ("in", "out", "probe"), "direction"),
         (port.protocol, PROTOCOLS, "protocol"),
@@ -133,6 +158,18 @@ def _port(entry: Any, source: Path) -> Port:
     return port
 
 
+def _signals(port: Port, source: Path) -> None:
+    for role, name in port.signals.items():
+        if role not in ("data", "valid", "ready", "last"):
+            raise UsageError(f"{source}: port {port.name!r}: unknown signal role {role!r} (data, valid, ready, last)")
+        names = name if isinstance(name, tuple) and role == "data" else (name,)
+        named = bool(names) and all(isinstance(n, str) and n for n in names)
+        if not named and not (name is None and role != "data"):
+            raise UsageError(f"{source}: port {port.name!r}: signal {role} cannot be {name!r}")
+        if len(names) > 1 and len(names) != port.lanes:
+            raise UsageError(f"{source}: port {port.name!r}: {len(names)} data signals for {port.lanes} lanes")
+
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),
@@ -142,7 +179,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "tuple[str, ...]": (tuple,),
     "tuple[Port, ...]": (tuple,),
     "Mapping[str, Any]": (dict,),
-    "Mapping[str, str | None]": (dict,),
+    "Mapping[str, Signal]": (dict,),
     "Path": (Path,),
 }
 
@@ -171,10 +208,19 @@ def _check(config: CosimConfig, source: Path) -> None:
         raise UsageError(f"{source}: ports: at least one input and one output or probe are needed")
     if config.reset_active not in ("low", "high"):
         raise UsageError(f"{source}: reset_active is low or high, not {config.reset_active!r}")
-    if config.frames < 1 or not 0 <= config.idle < 1 or not 0 <= config.backpressure < 1:
-        raise UsageError(f"{source}: frames is positive, idle and backpressure lie in [0, 1)")
+    if not 1 <= config.frames <= 1 << 20 or not 0 <= config.idle < 1 or not 0 <= config.backpressure < 1:
+        raise UsageError(f"{source}: frames is 1 to {1 << 20}, idle and backpressure lie in [0, 1)")
+    if not 1 <= config.timeout <= 1 << 31 or (config.latency is not None and not 0 <= config.latency <= 1 << 20):
+        raise UsageError(f"{source}: timeout and latency are numbers of cycles, not {config.timeout}, {config.latency}")
+    for port in config.ports:
+        if config.clock is None and (not port.timed or port.signal("last") is not None):
+            raise UsageError(
+                f"{source}: port {port.name!r}: without a clock there is no handshake: valid, ready and last are null"
+            )
+        if port.lanes > _MOST_LANES or (port.slot or 1) > _MOST_LANES:
+            raise UsageError(f"{source}: port {port.name!r}: lanes and slot are at most {_MOST_LANES}")
     for name in (*config.sources, *config.includes):
-        if not (config.folder / name).exists():
+        if not isinstance(name, str) or not (config.folder / name).exists():
             raise UsageError(f"{source}: {name} does not exist")
     names = [p.name for p in config.ports]
     if len(set(names)) < len(names):

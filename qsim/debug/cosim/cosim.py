@@ -29,8 +29,14 @@ from qsim.simulate import Simulator
 from qsim.targets.rtl import verilator
 from qsim.targets.rtl.run import packages
 
+PERIOD = 10
+"""Nanoseconds of the bench's clock (``bench`` runs in the simulator's own Python and imports nothing of qsim)."""
+
 _OPTIMISATION = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 """Of Verilator's makefile: a design is built once and run for some thousand cycles."""
+
+MOST_LATENCY = 256
+"""Cycles among which a latency that the description does not give is sought."""
 
 _AROUND = 200
 """Clock cycles that a cut waveform shows before and after the first bad beat."""
@@ -39,18 +45,19 @@ _AROUND = 200
 @dataclass(frozen=True, kw_only=True)
 class CosimResult:
     """diff: of all ports' tensors. problems: what is wrong beside codes (missing or extra beats, X). waveform: a VCD
-    cut around the first bad beat."""
+    cut around the first bad beat. notes: what was found out on the way (a latency)."""
 
     diff: Diff
     problems: tuple[str, ...]
     waveform: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.diff.ok and not self.problems
 
     def __str__(self) -> str:
-        lines = [str(self.diff), *self.problems]
+        lines = [str(self.diff), *self.notes, *self.problems]
         if self.waveform:
             lines.append(f"waveform around the first bad beat: {self.waveform}")
         return "\n".join(lines)
@@ -78,9 +85,15 @@ def run(config: CosimConfig, graph: Graph, out_dir: Path) -> CosimResult:
     with tempfile.TemporaryDirectory(prefix="qsim-cosim-") as scratch:
         records, wave = _simulate(config, views, trace, Path(scratch))
         problems: list[str] = []
+        notes: list[str] = []
         observed: dict[str, Observed] = {}
         for view in views:
             if view.port.direction != "in":
+                if view.port.timed and config.clock is not None:
+                    driver = next(v for v in views if v.port.direction == "in")
+                    found, note = by_latency(view, driver, records, trace[view.tensor.name], config.latency)
+                    records[view.port.name] = found
+                    notes += [note] if note else []
                 words = records[view.port.name]
                 problems += view.wrong_ends(words)
                 codes = view.codes([w.value for w in words], config.frames, trace[view.tensor.name], problems)
@@ -91,7 +104,7 @@ def run(config: CosimConfig, graph: Graph, out_dir: Path) -> CosimResult:
         if diff.first is not None and wave is not None:
             bad = next(v for v in views if v.tensor.name == diff.first.tensor and v.port.direction != "in")
             cut = _cut(bad, diff, records[bad.port.name], wave, out_dir, config)
-    return CosimResult(diff=diff, problems=tuple(problems), waveform=cut)
+    return CosimResult(diff=diff, problems=tuple(problems), waveform=cut, notes=tuple(notes))
 
 
 class _View:
@@ -163,6 +176,50 @@ class Word(NamedTuple):
 Records = dict[str, list[Word]]
 
 
+def by_latency(
+    view: _View, driver: _View, records: Records, expected: Array, latency: int | None
+) -> tuple[list[Word], str]:
+    """(the words of a port without handshake, a note): those that stand ``latency`` cycles after each input word was
+    taken; without a latency the least one that gives every expected word, or else most of them.
+
+    records: of such a port a word a cycle. Raises UsageError where the port has not as many words a sample as the
+    input: time alone then does not tell which are which.
+    """
+    name = view.port.name
+    if view.beats != driver.beats:
+        raise UsageError(
+            f"port {name!r} has no valid: its words are told by time, so a sample needs as many as at the input "
+            f"{driver.port.name!r} ({driver.beats}), not {view.beats}"
+        )
+    wanted = len(expected) * driver.beats
+    taken = [word.time for word in records[driver.port.name][:wanted]]
+    by_time = {word.time: word for word in records[name]}
+
+    def at(cycles: int) -> list[Word]:
+        return [by_time[t + cycles * PERIOD] for t in taken if t + cycles * PERIOD in by_time]
+
+    if latency is not None:
+        return at(latency), ""
+    sent = [word for sample in view.words(expected) for word in sample]
+    code = (1 << min(view.tensor.format.width, view.slot)) - 1
+    mask = sum(code << n * view.slot for n in range(view.port.lanes))
+    scores = [
+        sum(word.value >= 0 and word.value & mask == other & mask for word, other in zip(at(cycles), sent))
+        for cycles in range(MOST_LATENCY + 1)
+    ]
+    best = max(range(len(scores)), key=lambda n: (scores[n], -n))
+    fits = scores.count(scores[best])
+    cycles = f"{best} cycle{'s' * (best != 1)}"
+    note = f"port {name!r}: {scores[best]} of {wanted} words stand {cycles} behind the input's"
+    if fits > 1:
+        note += f", as many with {fits - 1} other latencies: give latency: N in the YAML"
+    elif scores[best] == wanted:
+        note += f": its latency is {best} (latency: {best} in the YAML has it checked)"
+    else:
+        note += ", with no latency all of them do"
+    return at(best), note
+
+
 def _simulate(
     config: CosimConfig, views: list[_View], trace: dict[str, Array], scratch: Path
 ) -> tuple[Records, Path | None]:
@@ -184,6 +241,9 @@ def _simulate(
         "backpressure": config.backpressure,
         "frames": config.frames,
         "timeout": config.timeout * config.frames,
+        "drain": max(20, 1 + (MOST_LATENCY if config.latency is None else config.latency))
+        if any(v.port.timed for v in views)
+        else 20,
         "results": str(scratch / "results.json"),
         "ports": [_port_settings(v) for v in views],
         "words": {v.port.name: v.words(trace[v.tensor.name]) for v in views if v.port.direction == "in"},
@@ -239,6 +299,10 @@ def _port_settings(view: _View) -> dict[str, Any]:
         "direction": port.direction,
         "protocol": port.protocol,
         "signals": {role: port.signal(role) for role in ("data", "valid", "ready", "last")},
+        "lanes": port.lanes,
+        "slot": view.slot,
+        "signed": view.tensor.format.signed,
+        "width": min(view.tensor.format.width, view.slot),
         "bits": view.bits,
         "beats": view.beats,
     }
@@ -278,14 +342,14 @@ def _variables(values: dict[str, str]) -> Any:
 
 def _cut(view: _View, diff: Diff, beats: list[Word], wave: Path, out_dir: Path, config: CosimConfig) -> Path | None:
     """The waveform around the beat that carries the first differing element."""
-    if diff.first is None or view.port.protocol != "stream":
+    if diff.first is None or view.port.protocol != "stream" or config.clock is None:
         return None
     place = _flat_index(view, view.tensor, diff.first.index)
     time_ns = beats[min(place // view.port.lanes, len(beats) - 1)].time if beats else 0
     waveform = Waveform(wave)
     clock = [t for t, v in waveform.changes(f"{config.top}.{config.clock}") if str(v) == "1"]
     period = clock[1] - clock[0] if len(clock) > 1 else 1
-    unit = period / 10  # the bench's clock has 10 ns
+    unit = period / PERIOD
     center = int(time_ns * unit)
     out_dir.mkdir(parents=True, exist_ok=True)
     start = max(0, center - _AROUND * period)
