@@ -66,13 +66,13 @@ def test_the_page_has_every_fault() -> None:
 def test_noise_is_no_cause() -> None:
     """Random codes in random places have no cause: nothing is claimed, but single faults that are counted as many."""
     graph = small_cnn()
-    inputs = corner_codes(graph, 40)
+    inputs = corner_codes(graph, 12)
     trace = Simulator(graph).trace_codes(inputs)
     rng = np.random.default_rng(3)
-    for number in range(20):
+    for number in range(8):
         name = ("requantize2", "requantize4", "requantize9", "dense13")[number % 4]
         noisy = trace[name].copy()
-        places = rng.integers(0, noisy.size, rng.integers(2, 60))
+        places = rng.integers(0, noisy.size, rng.integers(2, 40))
         low, high = graph[name].range
         noisy.reshape(-1)[places] = rng.integers(low, high + 1, len(places))
         result = diff(graph, inputs, {name: noisy}, codes=True)
