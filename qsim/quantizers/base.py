@@ -67,6 +67,7 @@ class Quantizer(ABC):
                 way_out="use the arguments of qkeras-v3's quantizer",
             )
         quantizer = cls(**{k: v for k, v in given.items() if k in known})
+        quantizer._check_flags()
         quantizer.check()
         return quantizer
 
@@ -74,6 +75,16 @@ class Quantizer(ABC):
     def argument_order(cls) -> list[str]:
         """Names in QKeras' positional order."""
         return [f.name for f in dataclasses.fields(cls)]
+
+    def _check_flags(self) -> None:
+        """Raise UnsupportedError for a switch that is neither on nor off: QKeras computes with such a number."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if "bool" in str(f.type) and not (isinstance(value, bool | int | float) and value in (0, 1)):
+                raise UnsupportedError(
+                    f"{self.name} has {f.name}={value!r}, which is neither on nor off",
+                    way_out=f"use {f.name}=True or {f.name}=False",
+                )
 
     def check(self) -> None:
         """Raise UnsupportedError where an argument cannot be reproduced exactly."""

@@ -102,6 +102,8 @@ class QuantizedUlaw(_OfRule):
     def check(self) -> None:
         super().check()
         check_bits(self.name, self.bits, self.integer)
+        if not self.u > 0:
+            raise UnsupportedError(f"{self.name} has u={self.u}", way_out="use a positive u")
 
     def rule(self) -> Rule:
         m, grid = 1 << (int(self.bits) - 1), 1 << 24

@@ -47,8 +47,8 @@ class _PowerOfTwo(Quantizer):
         if self.log2_rounding not in ("rnd", "floor"):
             reason = f"{self.name} has log2_rounding={self.log2_rounding!r}"
             raise UnsupportedError(reason, way_out="use 'rnd' or 'floor'")
-        if self.max_value is not None and self.max_value < 0:
-            raise UnsupportedError(f"{self.name} has max_value={self.max_value}, below zero")
+        if self.max_value is not None and self.max_value <= 0:
+            raise UnsupportedError(f"{self.name} has max_value={self.max_value}, not above zero")
         least, greatest = self.exponents
         if int(self.bits) != self.bits or self.bits > 16 or greatest < least:
             raise UnsupportedError(f"{self} has no exponents", way_out="use 2 to 16 bits")

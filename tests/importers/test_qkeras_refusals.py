@@ -35,7 +35,7 @@ REFUSED = [
         lambda: chain(keras.layers.GRU(3, name="memory"), shape=(6, 2)),
         "'memory'",
         "GRU are not supported",
-        "use one of",
+        "use qgru",
     ),
     (
         lambda: chain(
@@ -45,7 +45,7 @@ REFUSED = [
         ),
         "'mask'",
         "Masking are not supported",
-        "use one of",
+        "docs/qkeras.md",
     ),
     (
         lambda: chain(qkeras.QActivation("quantized_bits(4,0,1)", dtype="float16", name="half")),

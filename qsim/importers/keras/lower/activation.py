@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import UnsupportedError
-from qsim.importers.keras.lower.context import Context, Registry, weight
+from qsim.importers.keras.lower.context import Context, weight
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, multiply
 from qsim.importers.symbolic.elementwise import leaky
@@ -123,7 +124,15 @@ def _elu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, inputs[0], "elu")
 
 
+def last_axis(value: Value, axis: Any) -> None:
+    """Raise UnsupportedError unless ``axis``, which counts the batch, is the value's last one alone."""
+    axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
+    if axis not in (-1, len(value.shape)):
+        raise UnsupportedError(f"its axis is {axis}", way_out="use the last one, axis=-1")
+
+
 def _softmax_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    last_axis(inputs[0], node.config.get("axis", -1))
     return activate(ctx, node, inputs[0], "softmax")
 
 
@@ -197,12 +206,14 @@ def _integer_bits(low: float, high: float, bits: int, symmetric: bool, signed: b
     return found.pop()
 
 
+_ADAPTIVE = ("activation", "total_bits", "symmetric", "per_channel", "po2_rounding", "relu_neg_slope")
+
 LAYERS: Registry = {
-    "QAdaptiveActivation": _adaptive_activation,
-    "ReLU": _relu_layer,
-    "LeakyReLU": _leaky_relu_layer,
-    "ELU": _elu_layer,
-    "Softmax": _softmax_layer,
-    "QActivation": _activation_layer,
-    "Activation": _activation_layer,
+    "QAdaptiveActivation": Record(lower=_adaptive_activation, reads=_ADAPTIVE, real=True, any_order=True),
+    "ReLU": Record(lower=_relu_layer, reads=("max_value", "negative_slope", "threshold"), rows=True, any_order=True),
+    "LeakyReLU": Record(lower=_leaky_relu_layer, reads=("negative_slope", "alpha"), rows=True, any_order=True),
+    "ELU": Record(lower=_elu_layer, reads=("alpha",), rows=True, any_order=True),
+    "Softmax": Record(lower=_softmax_layer, reads=("axis",)),
+    "QActivation": Record(lower=_activation_layer, reads=("activation",), rows=True, real=True, any_order=True),
+    "Activation": Record(lower=_activation_layer, reads=("activation",), rows=True, real=True, any_order=True),
 }

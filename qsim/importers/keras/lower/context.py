@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,6 @@ from qsim.importers.symbolic.value import Value
 from qsim.numerics import Array
 from qsim.proof.builder import GraphBuilder
 from qsim.quantizers import Quantizer, quantizer
-
-Lowering = Callable[["Context", LayerNode, list[Value]], Value | list[Value]]
-"""Lowers one layer call: its inputs' values to its output's (or outputs')."""
 
 
 class Context(Building):
@@ -102,6 +98,3 @@ def rank(node: LayerNode, value: Value, expected: int) -> None:
             f"layer {node.name!r}: {node.class_name} takes inputs of {expected} dimensions without the batch, "
             f"its input has shape {value.shape}."
         )
-
-
-Registry = Mapping[str, Lowering]

@@ -9,17 +9,9 @@ import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.activation import activate, has_activation
-from qsim.importers.keras.lower.context import (
-    Context,
-    Registry,
-    channels_last,
-    padding_2d,
-    pair,
-    rank,
-    same_padding,
-    weight,
-)
-from qsim.importers.keras.lower.linear import bias_values, linear, quantize, quantized_kernel
+from qsim.importers.keras.lower.context import Context, channels_last, padding_2d, pair, rank, same_padding, weight
+from qsim.importers.keras.lower.linear import CONV_READS, DENSE_READS, bias_values, linear, quantize, quantized_kernel
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.pool import channelwise, flattened
 from qsim.importers.symbolic.sums import Pads, Pair, as_conv2d, as_dense, as_transposed
@@ -321,18 +313,31 @@ def _dense_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Valu
     return activate(ctx, node, result, node.config.get("activation"))
 
 
+_ONE_GROUP = {"groups": (1,)}
+_LAST = {"axis": (-1, [-1])}
+_FOLDED = ("epsilon", "center", "scale")
+_DEPTHWISE = tuple(key.replace("kernel_quantizer", "depthwise_quantizer") for key in CONV_READS if key != "filters")
+_SEPARABLE = ("filters", "depth_multiplier", "pointwise_quantizer", *_DEPTHWISE)
+
 LAYERS: Registry = {
-    "QConv1D": _conv1d,
-    "Conv1D": _conv1d,
-    "QDepthwiseConv2D": _depthwise_conv2d,
-    "DepthwiseConv2D": _depthwise_conv2d,
-    "QSeparableConv1D": _separable_conv1d,
-    "SeparableConv1D": _separable_conv1d,
-    "QSeparableConv2D": _separable_conv2d,
-    "SeparableConv2D": _separable_conv2d,
-    "QConv2DTranspose": _conv2d_transpose,
-    "Conv2DTranspose": _conv2d_transpose,
-    "QConv2DBatchnorm": _conv2d_batchnorm,
-    "QDepthwiseConv2DBatchnorm": _depthwise_conv2d_batchnorm,
-    "QDenseBatchnorm": _dense_batchnorm,
+    **dict.fromkeys(("Conv1D", "QConv1D"), Record(lower=_conv1d, reads=(*CONV_READS, "groups"))),
+    **dict.fromkeys(
+        ("DepthwiseConv2D", "QDepthwiseConv2D"),
+        Record(lower=_depthwise_conv2d, reads=(*_DEPTHWISE, "depth_multiplier"), only=_ONE_GROUP),
+    ),
+    **dict.fromkeys(
+        ("SeparableConv1D", "QSeparableConv1D"), Record(lower=_separable_conv1d, reads=_SEPARABLE, only=_ONE_GROUP)
+    ),
+    **dict.fromkeys(
+        ("SeparableConv2D", "QSeparableConv2D"), Record(lower=_separable_conv2d, reads=_SEPARABLE, only=_ONE_GROUP)
+    ),
+    **dict.fromkeys(
+        ("Conv2DTranspose", "QConv2DTranspose"),
+        Record(lower=_conv2d_transpose, reads=(*CONV_READS, "output_padding"), only=_ONE_GROUP),
+    ),
+    "QConv2DBatchnorm": Record(lower=_conv2d_batchnorm, reads=(*CONV_READS, *_FOLDED), only=_ONE_GROUP | _LAST),
+    "QDepthwiseConv2DBatchnorm": Record(
+        lower=_depthwise_conv2d_batchnorm, reads=(*_DEPTHWISE, "depth_multiplier", *_FOLDED), only=_ONE_GROUP | _LAST
+    ),
+    "QDenseBatchnorm": Record(lower=_dense_batchnorm, reads=(*DENSE_READS, *_FOLDED), only=_LAST),
 }

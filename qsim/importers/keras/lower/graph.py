@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from qsim.errors import QsimError, UnsupportedError, UsageError
+from qsim.errors import ModelError, QsimError, UnsupportedError, UsageError
 from qsim.importers.importer import InputFormat, SurveyEntry
 from qsim.importers.keras.lower import activation as lower_activation
 from qsim.importers.keras.lower import conv as lower_conv
@@ -19,8 +20,9 @@ from qsim.importers.keras.lower import pool as lower_pool
 from qsim.importers.keras.lower import recurrent as lower_recurrent
 from qsim.importers.keras.lower import shape as lower_shape
 from qsim.importers.keras.lower.blueoil import unwrapped
-from qsim.importers.keras.lower.context import Context, Lowering
+from qsim.importers.keras.lower.context import Context
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
+from qsim.importers.keras.lower.record import Record
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
 from qsim.importers.symbolic.grid import quantization
@@ -32,10 +34,11 @@ from qsim.ir.ops import Reshape
 from qsim.numerics import FixedPoint, IntFormat, Rounding, parse_format
 from qsim.proof.builder import GraphBuilder
 from qsim.quantizers import QUANTIZERS, QuantizedRelu, parse, quantizer
+from qsim.quantizers.functions import QuantizedUlaw
 from qsim.quantizers.real import REAL_FUNCTIONS
 from qsim.quantizers.rules import Uniform
 
-LAYERS: dict[str, Lowering] = {
+LAYERS: dict[str, Record] = {
     **lower_activation.LAYERS,
     **lower_linear.LAYERS,
     **lower_conv.LAYERS,
@@ -46,7 +49,7 @@ LAYERS: dict[str, Lowering] = {
     **lower_recurrent.LAYERS,
     **lower_ops.LAYERS,
 }
-"""Layer class -> its lowering. InputLayer and TimeDistributed are handled here."""
+"""Layer class -> its record. InputLayer and TimeDistributed are handled here."""
 
 
 def lower(
@@ -66,8 +69,8 @@ def lower(
     for node in model.nodes:
         _check_dtype(node)
         if node.class_name != "InputLayer" and not _is_operation(node):
-            _lowering(node)  # before the operations that Keras adds for it, as it does for Masking
-        _note_idle_bounds(b, node)
+            _record(node)  # before the operations that Keras adds for it, as it does for Masking
+        _note_quantizers(b, node)
     formats = _formats(model, input_format)
     by_name = {node.name: node for node in model.nodes}
     values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
@@ -90,7 +93,7 @@ def survey(model: KerasModel) -> list[SurveyEntry]:
         reason = ""
         if node.class_name not in ("InputLayer", "QuantizedKernel"):
             try:
-                _lowering(node)
+                _record(node)
             except UnsupportedError as error:
                 reason = str(error)
         found.setdefault(node.class_name, []).append(reason)
@@ -109,9 +112,9 @@ def _check_dtype(node: LayerNode) -> None:
         )
 
 
-def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
-    """Tell of a relu_upper_bound that does not act. A file cannot say that it does: QKeras saves the bound without
-    is_quantized_clip, so that what was trained with it off comes back with it on."""
+def _note_quantizers(b: GraphBuilder, node: LayerNode) -> None:
+    """Tell of a mu-law's levels, and of a relu_upper_bound that does not act. A file cannot say that it does: QKeras
+    saves the bound without is_quantized_clip, so that what was trained with it off comes back with it on."""
     for key, value in node.config.items():
         if key != "activation" and not key.endswith(("_quantizer", "_activation")):
             continue
@@ -119,6 +122,11 @@ def _note_idle_bounds(b: GraphBuilder, node: LayerNode) -> None:
             twin = quantizer(value)
         except QsimError:
             continue  # whoever needs it says why
+        if isinstance(twin, QuantizedUlaw):
+            b.note(
+                f"layer {node.name}: the {key} {twin} has levels without a common grid. qsim holds them in 24 bits, "
+                "Keras in float32: sums of such levels can differ by that rounding, and a code behind them on a tie."
+            )
         if isinstance(twin, QuantizedRelu) and twin.relu_upper_bound and twin.is_quantized_clip:
             b.note(
                 f"layer {node.name}: relu_upper_bound={twin.relu_upper_bound} of its {key} has no effect, since "
@@ -131,23 +139,25 @@ def _is_operation(node: LayerNode) -> bool:
     return node.class_name.startswith("ops.") or node.class_name in LEGACY_OPERATIONS
 
 
-def _lowering(node: LayerNode) -> Lowering:
+def _record(node: LayerNode) -> Record:
+    """The record of the node's class. Raises UnsupportedError, with the nearest name that there is, for others, and
+    for arguments that the record does not account for."""
     if node.class_name not in LAYERS:
         operation = _is_operation(node)
-        named = str(node.config.get("function", node.class_name))
-        known = sorted(n for n in LAYERS if n.startswith("ops.") == operation)
+        named = str(node.config.get("function", node.class_name)) if operation else node.class_name
+        known = [n.removeprefix("ops.") for n in LAYERS if n.startswith("ops.") == operation]
+        near = difflib.get_close_matches(named.removeprefix("ops.").rsplit(".", 1)[-1], known, 1, 0.6)
+        what = "operation" if operation else "layer"
         raise UnsupportedError(
-            f"the operation {named} is not supported"
+            f"the operation {named.removeprefix('ops.')} is not supported"
             if operation
-            else f"layers of class {node.class_name} are not supported",
+            else f"layers of class {named} are not supported",
             layer=node.name,
-            way_out=f"use one of {', '.join(known)}",
+            way_out=f"use {near[0]}, the nearest {what} that is" if near else f"use a {what} that docs/qkeras.md lists",
         )
-    return LAYERS[node.class_name]
-
-
-_ALONG_THE_LAST_AXIS = ("Dense", "QDense", "Activation", "QActivation", "ReLU", "LeakyReLU", *lower_shape.IDENTITIES)
-"""Layers that do the same to every row, however many dimensions of rows there are."""
+    record = LAYERS[node.class_name]
+    record.check(node)
+    return record
 
 
 def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -161,9 +171,9 @@ def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         inputs=node.inputs,
         weights={name.removeprefix("layer/"): array for name, array in node.weights.items()},
     )
-    lowering = _lowering(inner)
-    if inner.class_name in _ALONG_THE_LAST_AXIS:
-        result = lower_in_layout(lowering, ctx, inner, inputs)
+    record = _record(inner)
+    if record.rows:
+        result = lower_in_layout(record, ctx, inner, inputs)
         assert isinstance(result, Value)
         return result
     steps = []
@@ -171,33 +181,39 @@ def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         step = dataclasses.replace(inner, name=f"{node.name}.step{t}")
         part = sliced(ctx, step, value, (slice(t, t + 1), *(slice(None),) * (len(value.shape) - 1)), f"{step.name}.in")
         row = reshape(ctx, dataclasses.replace(step, name=f"{step.name}.row"), part, value.shape[1:])
-        made = lower_in_layout(lowering, ctx, step, [row])
+        made = lower_in_layout(record, ctx, step, [row])
         assert isinstance(made, Value)
         steps.append(as_seen(ctx, made))
     return lower_ops.stacked(ctx, node, steps, 0, (1, *steps[0].shape))
 
 
-LAYERS["TimeDistributed"] = _time_distributed
+LAYERS["TimeDistributed"] = Record(lower=_time_distributed, reads=("layer",))
 
-_TAKE_REAL_FUNCTIONS = ("QActivation", "QAdaptiveActivation", "Activation", "Flatten", "Reshape", "Permute",
-                        *lower_shape.IDENTITIES)  # fmt: skip
-"""Layers that quantize what a real-valued function gives, or only hand it on."""
+_DAMAGED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError)
+"""What a lowering raises where the config holds a value of another kind than Keras writes."""
 
 
 def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
-    lowering = _lowering(node)
+    record = _record(node)
     if node.name in ctx.at_boundary:
         # The input was quantized by this layer's own quantizer at the graph's boundary.
         return inputs[0].but(layer=node.name)
     try:
         for value in inputs:
-            if node.class_name not in _TAKE_REAL_FUNCTIONS or value.boundary not in REAL_FUNCTIONS:
+            if not record.real or value.boundary not in REAL_FUNCTIONS:
                 value.settled()
-        return lower_in_layout(lowering, ctx, node, inputs)
+        return lower_in_layout(record, ctx, node, inputs)
     except UnsupportedError as error:
         if error.layer is not None:
             raise
         raise UnsupportedError(error.reason, layer=node.name, way_out=error.way_out) from error
+    except QsimError:
+        raise
+    except _DAMAGED as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"layer {node.name!r} ({node.class_name}): its config cannot be what Keras wrote: {reason}."
+        ) from error
 
 
 def _formats(model: KerasModel, given: InputFormat) -> dict[str, FixedPoint]:
@@ -258,6 +274,8 @@ def _column(scale: tuple[Fraction, ...]) -> Any:
 def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | None]:
     """The one QActivation that reads the input, and its rule where it is uniform."""
     readers = ctx.consumers[node.name]
+    if any(name == node.name for name, _ in ctx.model.outputs):
+        return node, None  # it leaves the model as it came
     if len(readers) == 1 and readers[0].class_name in ("QActivation", "Activation"):
         call = parse(readers[0].config.get("activation"))
         if call is not None and call.name in QUANTIZERS:

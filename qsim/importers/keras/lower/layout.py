@@ -11,32 +11,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from qsim.importers.keras.lower.context import Context, Lowering
+from qsim.importers.keras.lower.context import Context
+from qsim.importers.keras.lower.record import Record
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.shape import transpose
 from qsim.importers.symbolic.value import Value
 
 _NORMALIZATIONS = ("BatchNormalization", "QBatchNormalization")
-_ELEMENTWISE = (
-    *("QActivation", "QAdaptiveActivation", "Activation", "ReLU", "LeakyReLU"),
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
-    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
-)
-"""Layers that give the same result in either order, if all their inputs stand in the same one."""
 
 
-def lower_in_layout(lowering: Lowering, ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
-    """``lowering`` applied to ``inputs`` in the order that the layer takes them."""
-    if all(v.turned for v in inputs) and inputs and node.class_name in _ELEMENTWISE:
-        return _mark(lowering(ctx, node, [v.but(turned=False) for v in inputs]))
+def lower_in_layout(record: Record, ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
+    """The record's lowering applied to ``inputs`` in the order that the layer takes them."""
+    if all(v.turned for v in inputs) and inputs and record.any_order:
+        return _mark(record.lower(ctx, node, [v.but(turned=False) for v in inputs]))
+    if record.identity:
+        return record.lower(ctx, node, inputs)
     if len(inputs) == 1 and _is_channels_first(node, inputs[0]):
         value = inputs[0]
         if not value.turned:
             value = _turn(ctx, value, f"{node.name}.in", lambda rank: (*range(1, rank), 0))
         config = {**node.config, "data_format": "channels_last"}
         config |= {"axis": -1} if node.class_name in _NORMALIZATIONS else {}
-        return _mark(lowering(ctx, dataclasses.replace(node, config=config), [value.but(turned=False)]))
-    return lowering(ctx, node, [as_seen(ctx, v) for v in inputs])
+        return _mark(record.lower(ctx, dataclasses.replace(node, config=config), [value.but(turned=False)]))
+    return record.lower(ctx, node, [as_seen(ctx, v) for v in inputs])
 
 
 def as_seen(ctx: Context, value: Value, name: str | None = None) -> Value:

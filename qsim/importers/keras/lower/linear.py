@@ -10,7 +10,8 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.activation import activate, has_activation
 from qsim.importers.keras.lower.blueoil import split_linear, trained_ternary, two_levels
-from qsim.importers.keras.lower.context import Context, Registry, channels_last, padding_2d, pair, rank, weight
+from qsim.importers.keras.lower.context import Context, channels_last, padding_2d, pair, rank, weight
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.linear import per_output, place_bias
 from qsim.importers.symbolic.sums import Make, Sums, as_conv2d, as_dense
@@ -138,9 +139,11 @@ def _conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return activate(ctx, node, result, config.get("activation"))
 
 
+_READS = ("activation", "use_bias", "kernel_quantizer", "bias_quantizer")
+DENSE_READS = ("units", *_READS)
+CONV_READS = ("filters", "kernel_size", "strides", "padding", "dilation_rate", *_READS)
+
 LAYERS: Registry = {
-    "QDense": _dense,
-    "Dense": _dense,
-    "QConv2D": _conv2d,
-    "Conv2D": _conv2d,
+    **dict.fromkeys(("Dense", "QDense"), Record(lower=_dense, reads=DENSE_READS, rows=True)),
+    **dict.fromkeys(("Conv2D", "QConv2D"), Record(lower=_conv2d, reads=(*CONV_READS, "groups", "mask"))),
 }

@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Literal
 
 from qsim.errors import ModelError
-from qsim.importers.keras.lower.context import Context, Lowering, Registry
+from qsim.importers.keras.lower.context import Context
+from qsim.importers.keras.lower.record import Lowering, Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, concatenated, extremum, multiply
 from qsim.importers.symbolic.value import Value
@@ -16,7 +17,7 @@ def _add(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return add(ctx, node, inputs, [1] * len(inputs))
 
 
-def _concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+def concatenate(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     """Meanings are joined like the tensors; only what cannot be said per channel is brought to a common grid."""
     rank = len(inputs[0].shape)
     axis = int(node.config.get("axis", -1))
@@ -48,11 +49,11 @@ def _extremum(kind: Literal["max", "min"]) -> Lowering:
 
 
 LAYERS: Registry = {
-    "Add": _add,
-    "Subtract": _subtract,
-    "Average": _average,
-    "Multiply": _multiply,
-    "Maximum": _extremum("max"),
-    "Minimum": _extremum("min"),
-    "Concatenate": _concatenate,
+    "Add": Record(lower=_add, any_order=True),
+    "Subtract": Record(lower=_subtract, any_order=True),
+    "Average": Record(lower=_average, any_order=True),
+    "Multiply": Record(lower=_multiply, any_order=True),
+    "Maximum": Record(lower=_extremum("max"), any_order=True),
+    "Minimum": Record(lower=_extremum("min"), any_order=True),
+    "Concatenate": Record(lower=concatenate, reads=("axis",)),
 }

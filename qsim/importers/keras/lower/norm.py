@@ -6,8 +6,9 @@ import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.activation import activate
-from qsim.importers.keras.lower.context import Context, Registry, weight
+from qsim.importers.keras.lower.context import Context, weight
 from qsim.importers.keras.lower.linear import quantize
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.value import Value, float32, fractions
 from qsim.numerics import Array
@@ -103,9 +104,14 @@ def _rescaling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return affine(ctx, node, inputs[0], factor, addend)
 
 
+_NORMALIZES = ("axis", "epsilon", "center", "scale")
+_CONSTANTS = ("gamma", "beta", "mean", "variance", "inverse")
+
 LAYERS: Registry = {
-    "BatchNormalization": _batch_normalization,
-    "QBatchNormalization": _q_batch_normalization,
-    "QScaleShift": _scale_shift,
-    "Rescaling": _rescaling,
+    "BatchNormalization": Record(lower=_batch_normalization, reads=_NORMALIZES),
+    "QBatchNormalization": Record(
+        lower=_q_batch_normalization, reads=(*_NORMALIZES, *(f"{name}_quantizer" for name in _CONSTANTS))
+    ),
+    "QScaleShift": Record(lower=_scale_shift, reads=("weight_quantizer", "bias_quantizer", "activation", "use_bias")),
+    "Rescaling": Record(lower=_rescaling, reads=("scale", "offset")),
 }

@@ -7,6 +7,7 @@ Rule of the arguments: keras.src.ops.numpy and keras.src.ops.nn; constants are f
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,9 +18,10 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower import merge as lower_merge
 from qsim.importers.keras.lower import pool as lower_pool
-from qsim.importers.keras.lower.activation import activate
-from qsim.importers.keras.lower.context import Context, Lowering, Registry
+from qsim.importers.keras.lower.activation import activate, last_axis
+from qsim.importers.keras.lower.context import Context
 from qsim.importers.keras.lower.norm import affine
+from qsim.importers.keras.lower.record import Lowering, Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import multiply
 from qsim.importers.symbolic.elementwise import leaky
@@ -143,8 +145,7 @@ def _square(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 def _activation(name: str) -> Lowering:
     def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-        if node.config.get("axis", -1) not in (-1, len(inputs[0].shape)):
-            raise UnsupportedError(f"its axis is {node.config['axis']}", way_out="use the last one")
+        last_axis(inputs[0], node.config.get("axis", -1))
         return activate(ctx, node, inputs[0], name)
 
     return lowering
@@ -187,6 +188,9 @@ def _reduce(kind: Literal["sum", "max", "min"], mean: bool = False) -> Lowering:
             value.offset,
         )
         result = value.but(tensor=tensor, layer=node.name, shape=ctx.b.tensor(tensor).shape)
+        if node.config.get("initial") is not None:
+            start = node.config["initial"]
+            return _bound(ctx, node, result, start, None) if kind == "max" else _bound(ctx, node, result, None, start)
         return result.affine(Fraction(1, math.prod(value.shape[a] for a in axes))) if mean else result
 
     return lowering
@@ -211,16 +215,20 @@ def _transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 
 def _expand_dims(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    shape, given = list(inputs[0].shape), node.config["axis"]
-    rank = len(shape)
-    for axis in given if isinstance(given, list) else [given]:
-        rank += 1
-        shape.insert(_axis(inputs[0], int(axis), rank), 1)
-    return reshape(ctx, node, inputs[0], tuple(shape))
+    value, given = inputs[0], node.config.get("axis")
+    if given is None:
+        raise UnsupportedError("it names no axis", way_out="give it the axes behind the batch")
+    listed = given if isinstance(given, list | tuple) else [given]
+    # Keras counts negative axes from the end of the result, and inserts in rising order.
+    axes = sorted(_axis(value, int(axis), len(value.shape) + len(listed)) for axis in listed)
+    shape = list(value.shape)
+    for axis in axes:
+        shape.insert(axis, 1)
+    return reshape(ctx, node, value, tuple(shape))
 
 
 def _squeeze(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    axes = _axes(inputs[0], node.config["axis"])
+    axes = _axes(inputs[0], node.config.get("axis"))
     return reshape(ctx, node, inputs[0], tuple(n for i, n in enumerate(inputs[0].shape) if i not in axes))
 
 
@@ -236,15 +244,31 @@ def _pad(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 
 def _split(ctx: Context, node: LayerNode, inputs: list[Value]) -> list[Value]:
-    value, sections = inputs[0], node.config["indices_or_sections"]
+    value = inputs[0]
     axis = _axis(value, int(node.config.get("axis", 0)))
-    size = value.shape[axis]
-    marks = [size // sections * i for i in range(1, sections)] if isinstance(sections, int) else list(sections)
+    marks, size = _marks(node, value.shape[axis]), value.shape[axis]
     parts = []
     for i, (first, last) in enumerate(zip([0, *marks], [*marks, size])):
         box = tuple(slice(first, last) if a == axis else slice(None) for a in range(len(value.shape)))
         parts.append(sliced(ctx, node, value, box, f"{node.name}.{i}"))
     return parts
+
+
+def _marks(node: LayerNode, size: int) -> list[int]:
+    """Where the parts but the first begin along an axis of ``size``: by Keras' positions or number of parts, or by
+    TensorFlow's sizes, of which one may be -1, the rest."""
+    sizes, sections = node.config.get("sizes"), node.config.get("indices_or_sections")
+    if sizes is not None:
+        rest = size - sum(n for n in sizes if n != -1)
+        found = [rest if n == -1 else int(n) for n in sizes]
+        if sizes.count(-1) > 1 or sum(found) != size or min(found) < 0:
+            raise UnsupportedError(f"its sizes {sizes} do not make up {size}")
+        return list(itertools.accumulate(found))[:-1]
+    if isinstance(sections, int):
+        if sections < 1 or size % sections:
+            raise UnsupportedError(f"it splits {size} into {sections} parts")
+        return [size // sections * i for i in range(1, sections)]
+    return [int(mark) for mark in sections or ()]
 
 
 def _stack(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -260,9 +284,7 @@ def stacked(ctx: Context, node: LayerNode, values: list[Value], axis: int, shape
         for i, value in enumerate(values)
     ]
     joined = dataclasses.replace(node, config={"axis": axis + 1})
-    result = lower_merge.LAYERS["Concatenate"](ctx, joined, rows)
-    assert isinstance(result, Value)
-    return result
+    return lower_merge.concatenate(ctx, joined, rows)
 
 
 def _repeat(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -324,55 +346,68 @@ def _by_rank(row: str, image: str) -> Lowering:
     """A pooling layer's lowering, for (W, C) or (H, W, C) inputs."""
 
     def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | list[Value]:
-        return lower_pool.LAYERS[row if len(inputs[0].shape) == 2 else image](ctx, node, inputs)
+        return lower_pool.LAYERS[row if len(inputs[0].shape) == 2 else image].lower(ctx, node, inputs)
 
     return lowering
 
 
-OPERATIONS: Registry = {
-    "Add": _binary(lower_merge.LAYERS["Add"], _add_constant),
-    "Subtract": _binary(lower_merge.LAYERS["Subtract"], _subtract_constant),
-    "Multiply": _binary(lower_merge.LAYERS["Multiply"], _multiply_constant),
-    "Divide": _binary(_no_division, _divide_constant),
-    "TrueDivide": _binary(_no_division, _divide_constant),
-    "Maximum": _binary(lower_merge.LAYERS["Maximum"], _max_constant),
-    "Minimum": _binary(lower_merge.LAYERS["Minimum"], _min_constant),
-    "Clip": _clip,
-    "Negative": _negative,
-    "Absolute": _absolute,
-    "Abs": _absolute,
-    "Square": _square,
-    "Relu": _activation("relu"),
-    "Relu6": _activation("relu6"),
-    "LeakyRelu": _leaky_relu,
-    "HardSigmoid": _activation("hard_sigmoid"),
-    "Softmax": _activation("softmax"),
-    "Sigmoid": _activation("sigmoid"),
-    "Tanh": _activation("tanh"),
-    "Silu": _activation("silu"),
-    "Softplus": _activation("softplus"),
-    "Softsign": _activation("softsign"),
-    "Selu": _activation("selu"),
-    "Mish": _activation("mish"),
-    "HardSilu": _activation("hard_silu"),
-    "Sum": _reduce("sum"),
-    "Mean": _reduce("sum", mean=True),
-    "Max": _reduce("max"),
-    "Min": _reduce("min"),
-    "MaxPool": _by_rank("MaxPooling1D", "MaxPooling2D"),
-    "AveragePool": _by_rank("AveragePooling1D", "AveragePooling2D"),
-    "Concatenate": lower_merge.LAYERS["Concatenate"],
-    "Stack": _stack,
-    "Split": _split,
-    "GetItem": _get_item,
-    "Reshape": _reshape,
-    "Transpose": _transpose,
-    "ExpandDims": _expand_dims,
-    "Squeeze": _squeeze,
-    "Pad": _pad,
-    "Repeat": _repeat,
-    "Flip": _flip,
-}
-"""Operation -> its lowering."""
+def _one(name: str) -> Record:
+    return Record(lower=_activation(name), any_order=True)
 
-LAYERS: Registry = {f"ops.{name}": lowering for name, lowering in OPERATIONS.items()}
+
+def _two(layer: str, constant: Callable[[Context, LayerNode, Value, Array, bool], Value]) -> Record:
+    return Record(lower=_binary(lower_merge.LAYERS[layer].lower, constant), takes=("x1", "x2"))
+
+
+_DIVIDE = Record(lower=_binary(_no_division, _divide_constant), takes=("x1", "x2"))
+_ABSOLUTE = Record(lower=_absolute, any_order=True)
+_REDUCED = ("axis", "keepdims")
+_POOLED = ("pool_size", "strides", "padding")
+
+OPERATIONS: Registry = {
+    "Add": _two("Add", _add_constant),
+    "Subtract": _two("Subtract", _subtract_constant),
+    "Multiply": _two("Multiply", _multiply_constant),
+    "Divide": _DIVIDE,
+    "TrueDivide": _DIVIDE,
+    "Maximum": _two("Maximum", _max_constant),
+    "Minimum": _two("Minimum", _min_constant),
+    "Clip": Record(lower=_clip, reads=("x_min", "x_max"), any_order=True),
+    "Negative": Record(lower=_negative, any_order=True),
+    "Absolute": _ABSOLUTE,
+    "Abs": _ABSOLUTE,
+    "Square": Record(lower=_square, any_order=True),
+    "Relu": _one("relu"),
+    "Relu6": _one("relu6"),
+    "LeakyRelu": Record(lower=_leaky_relu, reads=("negative_slope",), any_order=True),
+    "HardSigmoid": _one("hard_sigmoid"),
+    "Softmax": Record(lower=_activation("softmax"), reads=("axis",)),
+    "Sigmoid": _one("sigmoid"),
+    "Tanh": _one("tanh"),
+    "Silu": _one("silu"),
+    "Softplus": _one("softplus"),
+    "Softsign": _one("softsign"),
+    "Selu": _one("selu"),
+    "Mish": _one("mish"),
+    "HardSilu": _one("hard_silu"),
+    "Sum": Record(lower=_reduce("sum"), reads=_REDUCED),
+    "Mean": Record(lower=_reduce("sum", mean=True), reads=_REDUCED),
+    "Max": Record(lower=_reduce("max"), reads=(*_REDUCED, "initial")),
+    "Min": Record(lower=_reduce("min"), reads=(*_REDUCED, "initial")),
+    "MaxPool": Record(lower=_by_rank("MaxPooling1D", "MaxPooling2D"), reads=_POOLED),
+    "AveragePool": Record(lower=_by_rank("AveragePooling1D", "AveragePooling2D"), reads=_POOLED),
+    "Concatenate": lower_merge.LAYERS["Concatenate"],
+    "Stack": Record(lower=_stack, reads=("axis",)),
+    "Split": Record(lower=_split, reads=("indices_or_sections", "sizes", "axis")),
+    "GetItem": Record(lower=_get_item, takes=("x", "key")),
+    "Reshape": Record(lower=_reshape, reads=("newshape",)),
+    "Transpose": Record(lower=_transpose, reads=("axes",)),
+    "ExpandDims": Record(lower=_expand_dims, reads=("axis",)),
+    "Squeeze": Record(lower=_squeeze, reads=("axis",)),
+    "Pad": Record(lower=_pad, reads=("pad_width", "mode"), takes=("x", "constant_values")),
+    "Repeat": Record(lower=_repeat, reads=("repeats", "axis")),
+    "Flip": Record(lower=_flip, reads=("axis",)),
+}
+"""Operation -> its record."""
+
+LAYERS: Registry = {f"ops.{name}": record for name, record in OPERATIONS.items()}

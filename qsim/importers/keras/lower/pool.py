@@ -9,7 +9,8 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.activation import activate
-from qsim.importers.keras.lower.context import Context, Lowering, Registry, channels_last, padding_2d, pair, rank
+from qsim.importers.keras.lower.context import Context, channels_last, padding_2d, pair, rank
+from qsim.importers.keras.lower.record import Lowering, Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.pool import Window, channelwise, flattened, max_pool, sum_pool
 from qsim.importers.symbolic.value import Value
@@ -135,15 +136,18 @@ def _global_max_pooling(ctx: Context, node: LayerNode, inputs: list[Value]) -> V
     return flattened(ctx, node, result, shape, f"{node.name}.codes" if result.clamped else node.name)
 
 
+_WINDOW = ("pool_size", "strides", "padding")
+_AVERAGE = ("average_quantizer", "activation")
+
 LAYERS: Registry = {
-    "MaxPooling2D": _max_pooling,
-    "AveragePooling2D": _average_pooling,
-    "QAveragePooling2D": _q_average_pooling,
-    "GlobalMaxPooling2D": _global_max_pooling,
-    "GlobalAveragePooling2D": _global_average_pooling,
-    "QGlobalAveragePooling2D": _q_global_average_pooling,
-    "MaxPooling1D": _one_dimensional(_max_pooling_row),
-    "AveragePooling1D": _one_dimensional(_average_pooling),
-    "GlobalMaxPooling1D": _one_dimensional(_global_max_pooling),
-    "GlobalAveragePooling1D": _one_dimensional(_global_average_pooling),
+    "MaxPooling2D": Record(lower=_max_pooling, reads=_WINDOW),
+    "AveragePooling2D": Record(lower=_average_pooling, reads=_WINDOW),
+    "QAveragePooling2D": Record(lower=_q_average_pooling, reads=(*_WINDOW, *_AVERAGE)),
+    "GlobalMaxPooling2D": Record(lower=_global_max_pooling, reads=("keepdims",)),
+    "GlobalAveragePooling2D": Record(lower=_global_average_pooling, reads=("keepdims",)),
+    "QGlobalAveragePooling2D": Record(lower=_q_global_average_pooling, reads=("keepdims", *_AVERAGE)),
+    "MaxPooling1D": Record(lower=_one_dimensional(_max_pooling_row), reads=_WINDOW),
+    "AveragePooling1D": Record(lower=_one_dimensional(_average_pooling), reads=_WINDOW),
+    "GlobalMaxPooling1D": Record(lower=_one_dimensional(_global_max_pooling), reads=("keepdims",)),
+    "GlobalAveragePooling1D": Record(lower=_one_dimensional(_global_average_pooling), reads=("keepdims",)),
 }

@@ -15,8 +15,9 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.activation import activate
-from qsim.importers.keras.lower.context import Context, Registry, rank, weight
+from qsim.importers.keras.lower.context import Context, rank, weight
 from qsim.importers.keras.lower.linear import linear, quantize
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, multiply
 from qsim.importers.symbolic.grid import on_grid, quantization
@@ -215,6 +216,7 @@ def _run(ctx: Context, node: LayerNode, value: Value, initial: list[Value]) -> t
         raise UnsupportedError(
             "a stateful recurrent layer's result depends on earlier calls", way_out="set stateful=False"
         )
+    _CELL.check(node)
     gates, states, step = STEPS[node.class_name]
     if initial and len(initial) != states:
         raise UnsupportedError(f"it is called with {len(initial)} initial states, and has {states}")
@@ -313,8 +315,16 @@ def _merged(ctx: Context, node: LayerNode, results: list[Value]) -> Value:
     raise UnsupportedError(f"merge_mode {merge!r} is not supported", way_out="use concat, sum, ave, mul or None")
 
 
+_READS = (
+    *("units", "activation", "recurrent_activation", "use_bias", "reset_after", "stateful"),
+    *("kernel_quantizer", "recurrent_quantizer", "bias_quantizer", "state_quantizer"),
+    *("return_sequences", "return_state", "go_backwards"),
+)
+_CELL = Record(lower=_recurrent, reads=_READS, only={"time_major": (False,)})
+_BOTH_WAYS = Record(lower=_bidirectional, reads=("layer", "backward_layer", "merge_mode"))
+
 LAYERS: Registry = {
-    **dict.fromkeys(STEPS, _recurrent),
-    "QBidirectional": _bidirectional,
-    "Bidirectional": _bidirectional,
+    **dict.fromkeys(STEPS, _CELL),
+    "QBidirectional": _BOTH_WAYS,
+    "Bidirectional": _BOTH_WAYS,
 }

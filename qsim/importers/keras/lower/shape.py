@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
-from qsim.importers.keras.lower.context import Context, Registry, channels_last, pair, rank
+from qsim.importers.keras.lower.context import Context, channels_last, pair, rank
+from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.shape import fitting, move, padded, rearrange, reshape, transpose, zero_is_code_zero
 from qsim.importers.symbolic.value import Value
@@ -98,27 +99,23 @@ def _repeat_vector(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 
 IDENTITIES = (
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "GaussianNoise",
-    "GaussianDropout",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Identity",
+    *("Identity", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout"),
+    *("GaussianNoise", "GaussianDropout", "ActivityRegularization"),
 )
 """Layers that do something in training only."""
 
+_NOTHING = Record(lower=_identity, identity=True, rows=True, real=True, any_order=True)
+
 LAYERS: Registry = {
-    **dict.fromkeys(IDENTITIES, _identity),
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Permute": _permute,
-    "ZeroPadding1D": _zero_padding_1d,
-    "ZeroPadding2D": _zero_padding_2d,
-    "Cropping1D": _cropping,
-    "Cropping2D": _cropping,
-    "RepeatVector": _repeat_vector,
-    "UpSampling1D": _upsampling,
-    "UpSampling2D": _upsampling,
+    **dict.fromkeys(IDENTITIES, _NOTHING),
+    "Flatten": Record(lower=_flatten, real=True),
+    "Reshape": Record(lower=_reshape, reads=("target_shape",), real=True),
+    "Permute": Record(lower=_permute, reads=("dims",), real=True),
+    "ZeroPadding1D": Record(lower=_zero_padding_1d, reads=("padding",)),
+    "ZeroPadding2D": Record(lower=_zero_padding_2d, reads=("padding",)),
+    "Cropping1D": Record(lower=_cropping, reads=("cropping",)),
+    "Cropping2D": Record(lower=_cropping, reads=("cropping",)),
+    "RepeatVector": Record(lower=_repeat_vector, reads=("n",)),
+    "UpSampling1D": Record(lower=_upsampling, reads=("size",)),
+    "UpSampling2D": Record(lower=_upsampling, reads=("size", "interpolation")),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qsim.errors import ModelError, UsageError
+from qsim.errors import ModelError, UnsupportedError, UsageError
 from qsim.importers.keras.model import KerasModel
 from qsim.importers.keras.read.config import parse_json
 from qsim.importers.keras.read.graph import flatten
@@ -24,12 +24,32 @@ def read_memory(model: Any) -> KerasModel:
     if getattr(model, "built", True) is False:
         raise ModelError(f"{where} is not built: it has no weights yet. Call it on an input, or give it a keras.Input.")
     class_name = next((c.__name__ for c in type(model).__mro__ if c.__name__ in MODEL_CLASSES), "")
-    config = model.get_config() if class_name else {}
+    config = _config(model, where) if class_name else {}
     if "layers" not in config:
         class_name = type(model).__name__  # refused by name: its structure is Python code
     serialized = {"class_name": class_name, "config": _plain(config, where)}
     spec = parse_model(serialized, where)
     return flatten(spec, _weights(spec, model, where, ""), "memory", where)
+
+
+def _config(model: Any, where: str) -> Any:
+    """The model's config, as Keras gives it. Raises UnsupportedError, naming the layer, where Keras cannot."""
+    try:
+        return model.get_config()
+    except Exception as error:  # Keras raises whatever a layer's get_config raises
+        layer, cause = None, error
+        for operation in getattr(model, "operations", model.layers):
+            try:
+                operation.get_config()
+            except Exception as own:
+                layer, cause = str(operation.name), own
+                break
+        reason = " ".join(str(cause).split()).split(". ", 1)[0] or type(cause).__name__
+        raise UnsupportedError(
+            f"{where}: Keras cannot write its config ({reason[:160]})",
+            layer=layer,
+            way_out="give it plain Python numbers and strings as arguments, or write its get_config",
+        ) from error
 
 
 def _plain(config: Any, where: str) -> Any:

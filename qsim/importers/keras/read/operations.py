@@ -6,7 +6,6 @@ as a SlicingOpLambda. Here they become 'ops.Add' and 'ops.GetItem' nodes, so tha
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,10 +21,10 @@ def _renamed(**names: str) -> Callable[[_Arguments], Config]:
 
 
 def _split(given: _Arguments) -> Config:
-    """TensorFlow takes sizes where Keras takes the positions between them."""
+    """TensorFlow takes sizes (one of them perhaps -1) where Keras takes the positions between them."""
     sizes = given.get("num_or_size_splits")
-    marks = list(itertools.accumulate(sizes))[:-1] if isinstance(sizes, list) else sizes
-    return {"indices_or_sections": marks, "axis": given.get("axis") or 0}
+    key = "sizes" if isinstance(sizes, list) else "indices_or_sections"
+    return {key: sizes, "axis": given.get("axis") or 0}
 
 
 def _pad(given: _Arguments) -> Config:
