@@ -15,7 +15,7 @@ from qsim.importers.importer import InputFormat, ModelSource, SurveyEntry
 from qsim.importers.onnx.constant import INTEGERS, Constant
 from qsim.importers.onnx.context import REAL, Context, Made, Operand, Operator
 from qsim.importers.onnx.fold import FOLDS
-from qsim.importers.onnx.lower import combine, elementwise, linear, move, norm, pool, quantize, runtime
+from qsim.importers.onnx.lower import combine, elementwise, linear, move, norm, pool, quantize, runtime, threshold
 from qsim.importers.onnx.model import STANDARD, Node, OnnxModel, Port
 from qsim.importers.onnx.profiles import Profile, profile_of
 from qsim.importers.onnx.read import read_model
@@ -39,6 +39,7 @@ OPERATORS: Mapping[tuple[str, str], Operator] = {
     **norm.OPERATORS,
     **move.OPERATORS,
     **quantize.OPERATORS,
+    **threshold.OPERATORS,
     **runtime.OPERATORS,
 }
 """(domain, operator) -> how it is lowered."""
@@ -124,6 +125,7 @@ def lower(
             if name:
                 ctx.values[name] = made
     outputs = [_output(ctx, port) for port in model.outputs]
+    _note_orders(ctx, outputs)
     ctx.note_rounding()
     ctx.rescaling.note(b)
     graph = b.build(outputs)
@@ -241,6 +243,22 @@ def _output(ctx: Context, port: Port) -> Output:
         tensor = ctx.b.add(shaped, quantization=meaning, shape=value.shape)
         value = value.but(tensor=tensor)
     return Output(tensor=value.tensor, boundary=boundary, order=_order(order), rounded=rounded)
+
+
+def _note_orders(ctx: Context, outputs: list[Output]) -> None:
+    """One note on ends whose interface is not in the file's order."""
+    ends = [(name, order) for name, order in ctx.orders.items() if order]
+    ends += [(port.name, end.order) for port, end in zip(ctx.model.outputs, outputs, strict=True) if end.order]
+    if ends:
+        texts = [f"{name!r} ({', '.join(_AXES[len(order)])})" for name, order in ends]
+        ctx.b.note(
+            f"Codes and emitted interfaces are channels last: {', '.join(texts)}. The file has the channels in front; "
+            "real values in Python keep its order."
+        )
+
+
+_AXES = {2: ("length", "channels"), 3: ("height", "width", "channels"), 4: ("depth", "height", "width", "channels")}
+"""A channels-last tensor's axes by their number."""
 
 
 def _order(stored: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
@@ -124,6 +125,31 @@ def _weights(node: Node, inputs: Sequence[Operand], at: int) -> tuple[Constant, 
 
 def _multiplier(x: Codes, w: Codes, y: Codes) -> Array:
     return f32(f32(x.step * w.scale.reshape(-1)) / y.step)
+
+
+def _integer_sums(kind: Literal["conv", "dense"]) -> Callable[[Context, Node, Sequence[Operand]], Made]:
+    """ConvInteger and MatMulInteger: sums of (x - zx) * (w - zw) in int32, for any profile."""
+
+    def lower(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
+        view = raw(ctx, view_of(node, inputs), node.name)
+        constant, zeros = constant_of(node, inputs, 1, "its weight"), []
+        for at in (2, 3):
+            zero = optional(node, inputs, at, "a zero point")
+            if zero is not None and len(set(zero.codes.reshape(-1).tolist())) != 1:
+                raise UnsupportedError("its zero points differ by channel", way_out="use one zero point for the tensor")
+            zeros.append(0 if zero is None else int(zero.codes.reshape(-1)[0]))
+        weights = Weights(constant.codes - zeros[1], fractions(1))
+        if kind == "dense":
+            value, order = dense_position(ctx, node, view, weights)
+            laid = moved_weights(weights, lambda a: a[order])
+            return [as_stored(_sums(ctx, node, value, as_dense, laid, None, zeros[0]), "INT32")]
+        shape = constant.shape
+        laid = kernel_of(weights, (*range(2, len(shape)), 1, 0))
+        make = conv_of(node, view.shape, shape[2:])
+        acc = _sums(ctx, node, plane(ctx, view, node.name), make, laid, None, zeros[0])
+        return [from_plane(acc, len(view.shape), "INT32")]
+
+    return lower
 
 
 def _q_conv(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
@@ -330,11 +356,12 @@ def _q_softmax(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
     return [View(value=real, at=view.at, dtype=_type(y), rounded=rounded)]
 
 
+_WINDOW = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "group")
 OPERATORS = {
+    (STANDARD, "ConvInteger"): Operator(_integer_sums("conv"), reads=_WINDOW),
+    (STANDARD, "MatMulInteger"): Operator(_integer_sums("dense")),
     (MICROSOFT, "QLinearSoftmax"): Operator(_q_softmax, reads=("axis",), idle=("opset",)),
-    (STANDARD, "QLinearConv"): Operator(
-        _q_conv, reads=("kernel_shape", "strides", "dilations", "pads", "auto_pad", "group")
-    ),
+    (STANDARD, "QLinearConv"): Operator(_q_conv, reads=_WINDOW),
     (STANDARD, "QLinearMatMul"): Operator(_q_matmul),
     (MICROSOFT, "QGemm"): Operator(_q_gemm, reads=("alpha", "transA", "transB"), idle=("beta",)),
     (MICROSOFT, "QLinearAdd"): Operator(_q_add),
