@@ -37,9 +37,9 @@ def rounded(value: Fraction, mode: str) -> int:
     }[mode]
 
 
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("depth", [1, 2, 5, 65, 70])
 def test_fifo(depth: int, tmp_path: Path) -> None:
-    data = codes(random.Random(1), 60, 0, 255)
+    data = codes(random.Random(1), 300, 0, 255)
     run_kernel("qsim_fifo", {"WIDTH": 8, "DEPTH": depth}, [(8, data)], data, tmp_path)
 
 
@@ -215,6 +215,35 @@ def test_requantize_every_code(mode: str, tmp_path: Path) -> None:
         "TABLE": memory(tmp_path, "table.mem", 16, table),
     }  # fmt: skip
     run_kernel("qsim_requantize", parameters, [(8, x)], expected, tmp_path, rounds=((0.0, 0.0), (0.2, 0.3)))
+
+
+def high_product(a: int, b: int) -> int:
+    """gemmlowp's SaturatingRoundingDoublingHighMul by its text: a nudge by sign, a quotient that truncates."""
+    product = a * b
+    nudged = product + ((1 << 30) if product >= 0 else 1 - (1 << 30))
+    quotient = abs(nudged) >> 31
+    return min(quotient if nudged >= 0 else -quotient, (1 << 31) - 1)
+
+
+@pytest.mark.parametrize(("width", "left"), [(32, 1), (20, 0)])
+def test_requantize_doubling_high_product(width: int, left: int, tmp_path: Path) -> None:
+    """Both ends, ties about zero, the one product that saturates; channels that shift left, right and not at all."""
+    rng, least = random.Random(width), -(1 << (width - 1))
+    edges = [least, least + 1, -3, -2, -1, 0, 1, 2, 3, -least - 1, 1 << (width - 2), -(1 << (width - 2))]
+    x = [v for v in [*edges, *(rng.randint(least, -least - 1) for _ in range(150))] for _ in range(4)]
+    channels = [(-(1 << 31), 0), (1 << 30, 1), (1518500250, 9), (2147483647, -2 if left else 3)]
+    table = [m & 0xFFFFFFFF | (s & 63) << 33 for m, s in channels]
+    expected = []
+    for value, (m, s) in zip(x, channels * (len(x) // 4)):
+        shifted = (value << max(-s, 0)) + (1 << 31) & 0xFFFFFFFF
+        high = high_product(shifted - (1 << 31), m)
+        expected.append(min(max(rounded(Fraction(high, 1 << max(s, 0)), "RND_INF"), -(1 << 30)), 1 << 30))
+    parameters = {
+        "WIDTH": width, "SCHEME": '"SRDHM"', "MODE": '"RND_INF"', "M_WIDTH": 32, "A_WIDTH": 1, "S_WIDTH": 6,
+        "P_WIDTH": 33, "R_WIDTH": 34, "X_WIDTH": width + 1, "V_WIDTH": 36, "LOW": -(1 << 30), "HIGH": 1 << 30,
+        "OUT_WIDTH": 32, "PERIOD": 4, "LEFT": left, "TABLE": memory(tmp_path, "table.mem", 39, table),
+    }  # fmt: skip
+    run_kernel("qsim_requantize", parameters, [(width, x)], expected, tmp_path, rounds=((0.0, 0.0), (0.2, 0.3)))
 
 
 def test_divide_every_code(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 // A FIFO whose ready and valid both come from registers: it cuts every combinational path between two kernels.
 // A beat written in cycle t can be read from t + 1 on; a place freed in cycle t can be filled from t + 1 on.
+//
+// Of more than DEEP places the memory is read synchronously, one address ahead, so that it becomes block RAM; a word
+// that is written where is read in that very cycle passes beside it.
 `default_nettype none
 
 module qsim_fifo #(
     parameter int WIDTH = 8,
-    parameter int DEPTH = 2   // beats
+    parameter int DEPTH = 2,  // beats
+    parameter int DEEP  = 64
 ) (
     input  wire logic             clk,
     input  wire logic             rst,
@@ -29,7 +33,6 @@ module qsim_fifo #(
 
   assign in_ready  = count_q != CNT'(DEPTH);
   assign out_valid = count_q != '0;
-  assign out_data  = mem[rd_q];
   assign push      = in_valid && in_ready;
   assign pop       = out_valid && out_ready;
 
@@ -45,6 +48,19 @@ module qsim_fifo #(
 
   always_ff @(posedge clk) begin
     if (push) mem[wr_q] <= in_data;
+  end
+
+  if (DEPTH > DEEP) begin : g_deep
+    logic [WIDTH-1:0] word_q, passed_q;
+    logic pass_q;
+    always_ff @(posedge clk) begin
+      word_q   <= mem[rd_d];
+      passed_q <= in_data;
+      pass_q   <= push && wr_q == rd_d;
+    end
+    assign out_data = pass_q ? passed_q : word_q;
+  end else begin : g_shallow
+    assign out_data = mem[rd_q];
   end
 
   always_ff @(posedge clk) begin

@@ -1,7 +1,8 @@
 // y = overflow(rescale(x - X_ZERO) + Y_ZERO), with a second rescale below X_ZERO where NEGATIVE is set.
 //
 // The parameters of a rescale are {shift, addend, multiplier}; PERIOD words of them (positive branch below negative
-// branch) are read in step with the stream. Two pipeline stages, then the output.
+// branch) are read in step with the stream. Five registers: operand and parameters, then those of qsim_rescale.sv;
+// zero point and limits come behind the last.
 `default_nettype none
 
 module qsim_requantize #(
@@ -26,6 +27,7 @@ module qsim_requantize #(
     parameter logic signed [127:0] HIGH       = 127,
     parameter int                  OUT_WIDTH  = 8,
     parameter bit                  OUT_SIGNED = 1'b1,
+    parameter bit                  LEFT       = 1'b1,   // some shift is negative
     parameter int                  PERIOD     = 1,
     parameter                      TABLE      = ""
 ) (
@@ -46,23 +48,30 @@ module qsim_requantize #(
     initial $readmemh(TABLE, rom);
   end
 
-  logic [1:0] enable, valid_q;
+  localparam int STAGES = 5;
+
+  logic [STAGES-1:0] enable, valid_q;
   logic [IDX-1:0] idx_q, idx_d;
-  logic [(NEGATIVE ? 2 : 1)*ONE-1:0] entry;
-  logic signed [X_WIDTH-1:0] x;
+  logic [(NEGATIVE ? 2 : 1)*ONE-1:0] entry_q;
+  logic signed [X_WIDTH-1:0] x_q;
   logic signed [R_WIDTH-1:0] scaled;
   logic signed [V_WIDTH-1:0] value;
 
-  assign enable[1] = !valid_q[1] || out_ready;
-  assign enable[0] = !valid_q[0] || enable[1];
   assign in_ready  = enable[0];
-  assign out_valid = valid_q[1];
-  assign entry     = rom[idx_q];
-  assign x = X_WIDTH'($signed({SIGNED && in_data[WIDTH-1], in_data})) - X_WIDTH'(X_ZERO);
+  assign out_valid = valid_q[STAGES-1];
 
   always_comb begin
+    enable[STAGES-1] = !valid_q[STAGES-1] || out_ready;
+    for (int i = STAGES - 2; i >= 0; i--) enable[i] = !valid_q[i] || enable[i+1];
     idx_d = idx_q;
     if (in_valid && in_ready) idx_d = (idx_q == IDX'(PERIOD - 1)) ? '0 : idx_q + IDX'(1);
+  end
+
+  always_ff @(posedge clk) begin
+    if (enable[0]) begin
+      x_q     <= X_WIDTH'($signed({SIGNED && in_data[WIDTH-1], in_data})) - X_WIDTH'(X_ZERO);
+      entry_q <= rom[idx_q];
+    end
   end
 
   always_ff @(posedge clk) begin
@@ -71,40 +80,40 @@ module qsim_requantize #(
       idx_q   <= '0;
     end else begin
       if (enable[0]) valid_q[0] <= in_valid;
-      if (enable[1]) valid_q[1] <= valid_q[0];
+      for (int i = 1; i < STAGES; i++) if (enable[i]) valid_q[i] <= valid_q[i-1];
       idx_q <= idx_d;
     end
   end
 
   if (NEGATIVE) begin : g_two
     logic signed [R_WIDTH-1:0] above, below;
-    logic [1:0] below_q;
+    logic [STAGES-1:1] below_q;
     qsim_rescale #(
         .SCHEME(SCHEME), .MODE(MODE), .X_WIDTH(X_WIDTH), .M_WIDTH(M_WIDTH), .A_WIDTH(A_WIDTH), .S_WIDTH(S_WIDTH),
-        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH)
+        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH), .LEFT(LEFT)
     ) positive (
-        .clk(clk), .enable(enable), .x(x), .multiplier(entry[M_WIDTH-1:0]), .addend(entry[M_WIDTH+:A_WIDTH]),
-        .shift(entry[M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(above)
+        .clk(clk), .enable(enable[STAGES-1:1]), .x(x_q), .multiplier(entry_q[M_WIDTH-1:0]), .addend(entry_q[M_WIDTH+:A_WIDTH]),
+        .shift(entry_q[M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(above)
     );
     qsim_rescale #(
         .SCHEME(N_SCHEME), .MODE(N_MODE), .X_WIDTH(X_WIDTH), .M_WIDTH(M_WIDTH), .A_WIDTH(A_WIDTH), .S_WIDTH(S_WIDTH),
-        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH)
+        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH), .LEFT(LEFT)
     ) negative (
-        .clk(clk), .enable(enable), .x(x), .multiplier(entry[ONE+:M_WIDTH]), .addend(entry[ONE+M_WIDTH+:A_WIDTH]),
-        .shift(entry[ONE+M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(below)
+        .clk(clk), .enable(enable[STAGES-1:1]), .x(x_q), .multiplier(entry_q[ONE+:M_WIDTH]), .addend(entry_q[ONE+M_WIDTH+:A_WIDTH]),
+        .shift(entry_q[ONE+M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(below)
     );
     always_ff @(posedge clk) begin
-      if (enable[0]) below_q[0] <= x[X_WIDTH-1];
-      if (enable[1]) below_q[1] <= below_q[0];
+      if (enable[1]) below_q[1] <= x_q[X_WIDTH-1];
+      for (int i = 2; i < STAGES; i++) if (enable[i]) below_q[i] <= below_q[i-1];
     end
-    assign scaled = below_q[1] ? below : above;
+    assign scaled = below_q[STAGES-1] ? below : above;
   end else begin : g_one
     qsim_rescale #(
         .SCHEME(SCHEME), .MODE(MODE), .X_WIDTH(X_WIDTH), .M_WIDTH(M_WIDTH), .A_WIDTH(A_WIDTH), .S_WIDTH(S_WIDTH),
-        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH)
+        .P_WIDTH(P_WIDTH), .R_WIDTH(R_WIDTH), .LEFT(LEFT)
     ) positive (
-        .clk(clk), .enable(enable), .x(x), .multiplier(entry[M_WIDTH-1:0]), .addend(entry[M_WIDTH+:A_WIDTH]),
-        .shift(entry[M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(scaled)
+        .clk(clk), .enable(enable[STAGES-1:1]), .x(x_q), .multiplier(entry_q[M_WIDTH-1:0]), .addend(entry_q[M_WIDTH+:A_WIDTH]),
+        .shift(entry_q[M_WIDTH+A_WIDTH+:S_WIDTH]), .result_q(scaled)
     );
   end
 

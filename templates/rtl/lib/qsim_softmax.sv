@@ -49,6 +49,7 @@ module qsim_softmax #(
   logic [31:0] total_q, total_d, normal;
   logic [5:0] headroom_q, headroom;
   logic signed [31:0] half_q, half_d, x_q, x_d, p_q, p_d, a, b, high, shifted_twice;
+  logic signed [63:0] full;
   logic signed [33:0] gained;
   logic signed [32:0] denominator, denominator_half;
   logic signed [32:0] term;
@@ -124,8 +125,11 @@ module qsim_softmax #(
       .value(denominator), .shift(1'b1), .rounded(denominator_half)
   );
 
-  qsim_srdhm product (
-      .a(a), .b(b), .high(high)
+  assign full = 64'(a) * 64'(b);
+  qsim_srdhm #(
+      .WIDTH(64)
+  ) product (
+      .full(full), .high(high)
   );
   assign gained = 34'(high) <<< 2;
   assign shifted_twice = (gained > 34'sd2147483647) ? 32'sd2147483647

@@ -107,6 +107,7 @@ def requantize(
         ("HIGH", wide(128, op.high, True)),
         ("OUT_WIDTH", number(out.format.width)),
         ("OUT_SIGNED", flag(out.format.signed)),
+        ("LEFT", flag(any(v < 0 for b in branches for v in b.shift))),
         ("PERIOD", number(period)),
     ]
     return parameters, table

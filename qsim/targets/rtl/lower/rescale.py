@@ -21,7 +21,7 @@ from qsim.targets.rtl.lower.requantize import requantize
 from qsim.targets.rtl.network.kernels import Builder, Pointwise, Stream
 from qsim.targets.rtl.text import Memory, flag, number, pack, signed_width, string, wide
 
-REQUANTIZE_STAGES, DIVIDE_STAGES, LOOKUP_STAGES = 2, 3, 1
+REQUANTIZE_STAGES, DIVIDE_STAGES, LOOKUP_STAGES = 5, 3, 1
 """Registers of qsim_requantize.sv, qsim_divide.sv, qsim_lookup.sv."""
 
 
