@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
-from qsim.importers.keras.lower.activation import activate, has_activation
+from qsim.importers.keras.lower.activation import activate, has_activation, last_axis
 from qsim.importers.keras.lower.context import Context, channels_last, padding_2d, pair, rank, same_padding, weight
 from qsim.importers.keras.lower.linear import CONV_READS, DENSE_READS, bias_values, linear, quantize, quantized_kernel
 from qsim.importers.keras.lower.record import Record, Registry
@@ -268,6 +268,7 @@ def _folded(
 
 
 def _conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    last_axis(inputs[0], node.config.get("axis", -1))
     channels_last(node)
     value, config = inputs[0], node.config
     rank(node, value, 3)
@@ -286,6 +287,7 @@ def _conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
 
 
 def _depthwise_conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    last_axis(inputs[0], node.config.get("axis", -1))
     channels_last(node)
     value, config = inputs[0], node.config
     rank(node, value, 3)
@@ -307,6 +309,7 @@ def _depthwise_conv2d_batchnorm(ctx: Context, node: LayerNode, inputs: list[Valu
 
 
 def _dense_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    last_axis(inputs[0], node.config.get("axis", -1))
     value, units = inputs[0], int(node.config["units"])
     kernel, bias = _folded(ctx, node, "kernel", "kernel_quantizer", (value.shape[-1], units), units)
     result = linear(ctx, node, value, as_dense, kernel, bias)
@@ -314,8 +317,7 @@ def _dense_batchnorm(ctx: Context, node: LayerNode, inputs: list[Value]) -> Valu
 
 
 _ONE_GROUP = {"groups": (1,)}
-_LAST = {"axis": (-1, [-1])}
-_FOLDED = ("epsilon", "center", "scale")
+_FOLDED = ("axis", "epsilon", "center", "scale")
 _DEPTHWISE = tuple(key.replace("kernel_quantizer", "depthwise_quantizer") for key in CONV_READS if key != "filters")
 _SEPARABLE = ("filters", "depth_multiplier", "pointwise_quantizer", *_DEPTHWISE)
 
@@ -335,9 +337,9 @@ LAYERS: Registry = {
         ("Conv2DTranspose", "QConv2DTranspose"),
         Record(lower=_conv2d_transpose, reads=(*CONV_READS, "output_padding"), only=_ONE_GROUP),
     ),
-    "QConv2DBatchnorm": Record(lower=_conv2d_batchnorm, reads=(*CONV_READS, *_FOLDED), only=_ONE_GROUP | _LAST),
+    "QConv2DBatchnorm": Record(lower=_conv2d_batchnorm, reads=(*CONV_READS, *_FOLDED), only=_ONE_GROUP),
     "QDepthwiseConv2DBatchnorm": Record(
-        lower=_depthwise_conv2d_batchnorm, reads=(*_DEPTHWISE, "depth_multiplier", *_FOLDED), only=_ONE_GROUP | _LAST
+        lower=_depthwise_conv2d_batchnorm, reads=(*_DEPTHWISE, "depth_multiplier", *_FOLDED), only=_ONE_GROUP
     ),
-    "QDenseBatchnorm": Record(lower=_dense_batchnorm, reads=(*DENSE_READS, *_FOLDED), only=_LAST),
+    "QDenseBatchnorm": Record(lower=_dense_batchnorm, reads=(*DENSE_READS, *_FOLDED)),
 }
