@@ -73,6 +73,7 @@ def tiled_convolutions(fmt: IntFormat, zero_point: int) -> Graph:
             convolution(net, x, rng, 2, (3, 2), padding=((2, 0), (0, 1)), strides=(2, 1), input_zero_point=zero_point),
             convolution(net, x, rng, 4, (2, 2), dilation=(2, 3), padding=same, input_zero_point=zero_point),
             convolution(net, x, rng, 3, (1, 1), strides=(2, 2), input_zero_point=zero_point),
+            convolution(net, x, rng, 3, (2, 4), padding=same, input_zero_point=zero_point),
             convolution(net, x, rng, 11, (5, 6), input_zero_point=zero_point),
             convolution(net, x, rng, 2, (3, 6), input_zero_point=zero_point),
         ):

@@ -1,6 +1,7 @@
 /* Which form of the fast kernels this build takes, and the single steps in which the forms differ.
  *
- * QSIM_DSP    1: Arm's DSP extension (Cortex-M4, M7, M33, little-endian) by gcc or clang; 0: plain C.
+ * QSIM_DSP    1: Arm's DSP extension (Cortex-M4, M7, M33) by gcc or clang, little-endian, where unaligned loads are
+ *             allowed; 0: plain C.
  * QSIM_SMALL  1: a core with eight low registers (Armv6-M): plain C in blocks of two by two.
  * Both can be set by the build (-DQSIM_DSP=0) where they are to be compared. All forms give the same integers.
  */
@@ -10,7 +11,8 @@
 #include "qsim_common.h"
 
 #ifndef QSIM_DSP
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__) && defined(__GNUC__) && \
+    !defined(__ARM_BIG_ENDIAN)
 #define QSIM_DSP 1
 #else
 #define QSIM_DSP 0

@@ -113,13 +113,23 @@ static void qsim_tile_eight(const qsim_tile *tile, const int8_t *w, const int32_
     int32_t a3 = bias[6];
     int32_t b3 = bias[7];
 
-    for (int32_t group = tile->groups; group > 0; --group) {
+    for (const int16_t *const end = x + (tile->groups & ~1) * 4; x < end;) {
         QSIM_EIGHT(0, 0);
         QSIM_EIGHT(1, 2);
         QSIM_EIGHT(2, 16);
         QSIM_EIGHT(3, 18);
-        x += 4;
-        w += 32;
+        QSIM_EIGHT(4, 32);
+        QSIM_EIGHT(5, 34);
+        QSIM_EIGHT(6, 48);
+        QSIM_EIGHT(7, 50);
+        x += 8;
+        w += 64;
+    }
+    if ((tile->groups & 1) != 0) {
+        QSIM_EIGHT(0, 0);
+        QSIM_EIGHT(1, 2);
+        QSIM_EIGHT(2, 16);
+        QSIM_EIGHT(3, 18);
     }
     out[0] = a0;
     out[1] = b0;

@@ -144,7 +144,7 @@ static inline void QSIM_INSIDE(const QSIM_X *x, int16_t *lane, QSIM_X *packed, c
     const int32_t row_step = p->dilation_height * p->width * p->inputs;
     int32_t rows = p->kernel_height;
 
-    if ((p->inputs & 3) == 0) {
+    if ((row_taps & 3) == 0) {
         const int32_t groups = row_taps >> 2;
 
         for (; rows > 0; --rows) {
