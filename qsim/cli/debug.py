@@ -310,7 +310,7 @@ def estimate_command(
     described = as_source(source)
     graph = described.graph
     inputs = prepared_codes(graph, input_file, codes, samples, seed)
-    reals = {name: graph[name].quantization.real(a) for name, a in inputs.items()}
+    reals = Simulator(graph).reals(inputs)
     limits = proven_input_ranges(described)
     try:
         memory: Any = plan_c(graph).footprint

@@ -74,6 +74,14 @@ class Simulator:
         arrays = self._inputs(x, reals=True)
         return {entry.tensor: self._quantize(entry, values) for entry, values in zip(self.graph.inputs, arrays)}
 
+    def reals(self, codes: Mapping[str, Array]) -> dict[str, Array]:
+        """Input codes as the real values that they stand for, as ``run`` takes them: in the source's order."""
+        found = {}
+        for entry in self.graph.inputs:
+            real = self.graph[entry.tensor].quantization.real(codes[entry.tensor])
+            found[entry.tensor] = real.transpose(0, *(axis + 1 for axis in entry.order)) if entry.order else real
+        return found
+
     def run(self, x: Arrays) -> Any:
         """Real values in, real values out (float64): the output codes' values, with the boundary function (a final
         softmax that is not part of the hardware) applied.

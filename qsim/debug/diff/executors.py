@@ -14,8 +14,8 @@ from qsim.importers.importer import ModelSource
 from qsim.importers.onnx import lowered
 from qsim.importers.onnx.view import View
 from qsim.ir import Graph
-from qsim.ir.graph import Input
 from qsim.numerics import Array
+from qsim.simulate import Simulator
 
 EXECUTORS = ("onnxruntime", "qonnx")
 MOST_CODES = 1 << 16
@@ -30,12 +30,7 @@ def executed(graph: Graph, inputs: Mapping[str, Array], executor: str, source: M
     """
     onnx = _package("onnx")
     model = onnx.load(str(source.path))
-    feeds = {
-        entry.tensor: _in_file_order(graph[entry.tensor].quantization.real(inputs[entry.tensor]), entry).astype(
-            _dtype(model, entry.tensor)
-        )
-        for entry in graph.inputs
-    }
+    feeds = {name: real.astype(_dtype(model, name)) for name, real in Simulator(graph).reals(inputs).items()}
     run = _onnx_runtime if executor == "onnxruntime" else _qonnx
     found = run(model, feeds, graph.profile)
     _, views = lowered(source)
@@ -60,10 +55,6 @@ def _dtype(model: Any, name: str) -> Any:
     onnx = _package("onnx")
     kinds = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
     return onnx.helper.tensor_dtype_to_np_dtype(kinds[name])
-
-
-def _in_file_order(real: Array, entry: Input) -> Array:
-    return real.transpose(0, *(axis + 1 for axis in entry.order)) if entry.order else real
 
 
 def _placed(graph: Graph, view: View, array: Array) -> Array | None:

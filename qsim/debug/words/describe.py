@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,18 @@ def variables_of(title: str, added: Mapping[str, Sequence[Variable]]) -> Descrip
     return Description(layer="", title=title, parts=(), variables=_named(added))
 
 
+def _less(offset: Fraction) -> str:
+    """r less the input's offset."""
+    return "r" if not offset else f"(r - {number(offset)})" if offset > 0 else f"(r + {number(-offset)})"
+
+
 def _introduction(graph: Graph, added: Mapping[str, Sequence[Variable]]) -> Description:
     lines = [*INTRODUCTION]
     for entry in graph.inputs:
         tensor = graph[entry.tensor]
         lines.append(
-            f"Input {entry.tensor!r}: a real number r becomes the code r / {number(tensor.quantization.scale[0])} "
+            f"Input {entry.tensor!r}: a real number r becomes the code {_less(tensor.quantization.offset[0])} / "
+            f"{number(tensor.quantization.scale[0])} "
             f"rounded {ROUNDINGS[entry.rounding]}"
             + zero_text(tensor.quantization.zero_point)
             + f", kept within [{entry.low}, {entry.high}]."

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from qsim.errors import GraphError, ModelError, UnsupportedError, UsageError
+from qsim.errors import GraphError, ModelError, Place, UnsupportedError, UsageError, reading
 from qsim.importers.importer import InputFormat, ModelSource, SurveyEntry
 from qsim.importers.onnx.constant import INTEGERS, Constant
 from qsim.importers.onnx.context import REAL, Context, Made, Operand, Operator
@@ -82,7 +82,8 @@ def lowered(source: ModelSource) -> tuple[Graph, Mapping[str, View]]:
             way_out="run qsim doctor on the file for the whole list",
         )
     try:
-        return lower(model, chosen, source.input_format, source.rescale)
+        with reading(_path(source), "an ONNX model whose nodes fit together") as place:
+            return lower(model, chosen, source, place)
     except GraphError as error:
         raise ModelError(f"the model does not hold together: {error}") from error
 
@@ -108,19 +109,20 @@ def refusal(node: Node) -> str | None:
 
 
 def lower(
-    model: OnnxModel, profile: Profile, input_format: InputFormat, rescale: str | None
+    model: OnnxModel, profile: Profile, source: ModelSource, place: Place
 ) -> tuple[Graph, Mapping[str, View]]:
     """Every node of the model, in order: the graph, and the tensors of the file that lie in it."""
     b = GraphBuilder(model.name, profile.name)
-    ctx = Context(model, b, Rescaling.parse(rescale), profile)
+    ctx = Context(model, b, Rescaling.parse(source.rescale), profile)
     for name, array in model.constants.items():
         if name in ctx.consumers or name in ctx.ends:
             ctx.values[name] = named(name, partial(Constant.of, array, model.dtypes[name]))
-    formats = _formats(model, input_format)
+    formats = _formats(model, source.input_format)
     ctx.batch = _batch(model)
     for port in model.inputs:
         ctx.values[port.name] = _input(ctx, port, formats.get(port.name))
     for node in model.nodes:
+        place.at = f"node {node.name!r}"
         for name, made in zip(node.outputs, lower_node(ctx, node), strict=False):
             if name:
                 ctx.values[name] = made

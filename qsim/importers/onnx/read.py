@@ -57,7 +57,7 @@ def read_model(path: Path) -> OnnxModel:
 class _Reader:
     def __init__(self, onnx: Any, proto: Any, path: Path) -> None:
         self.onnx, self.proto, self.path = onnx, proto, path
-        self.opsets = {_domain(o.domain): int(o.version) for o in proto.opset_import}
+        self.opsets = {_domain(self.text(o.domain)): int(o.version) for o in proto.opset_import}
 
     def model(self) -> OnnxModel:
         """The whole model, checked."""
@@ -78,8 +78,9 @@ class _Reader:
             )
         constants, dtypes = {}, {}
         for tensor in graph.initializer:
-            constants[tensor.name] = self.array(tensor)
-            dtypes[tensor.name] = self.dtype(tensor.data_type)
+            name_of = self.text(tensor.name)
+            constants[name_of] = self.array(tensor)
+            dtypes[name_of] = self.dtype(tensor.data_type)
         nodes = tuple(self.nodes())
         inputs = tuple(self.port(p) for p in graph.input if p.name not in constants)
         outputs = tuple(self.port(p) for p in graph.output)
@@ -87,6 +88,12 @@ class _Reader:
         return OnnxModel(
             name=self.path.stem, nodes=nodes, constants=constants, dtypes=dtypes, inputs=inputs, outputs=outputs
         )
+
+    def text(self, value: Any) -> str:
+        """A name of the file. Raises ModelError for what is no printable text; bytes that are no UTF-8 come as such."""
+        if not isinstance(value, str) or not value.isprintable():
+            raise ModelError(f"{self.path.name!r} has a name that is no printable text ({value!r}).")
+        return value
 
     def dtype(self, number: int) -> str:
         """FLOAT, INT8, ... of a TensorProto.DataType."""
@@ -105,7 +112,7 @@ class _Reader:
             shape = tuple(
                 int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim
             )
-        return Port(name=value.name, shape=shape, dtype=self.dtype(kind.elem_type))
+        return Port(name=self.text(value.name), shape=shape, dtype=self.dtype(kind.elem_type))
 
     def nodes(self) -> Iterator[Node]:
         """Every node with a unique name."""
@@ -113,20 +120,20 @@ class _Reader:
         for index, proto in enumerate(self.proto.graph.node):
             if not proto.output or not proto.output[0]:
                 raise ModelError(f"{self.path.name!r}: node {index} ({proto.op_type}) has no output.")
-            base = proto.name or proto.output[0]
+            base, kind = self.text(proto.name or proto.output[0]), self.text(proto.op_type)
             name, count = base, 1
             while name in taken:
                 name, count = f"{base}_{count}", count + 1
             taken.add(name)
-            domain = _domain(proto.domain, proto.op_type)
+            domain = _domain(self.text(proto.domain), kind)
             yield Node(
                 name=name,
-                kind=proto.op_type,
+                kind=kind,
                 domain=domain,
                 version=self.opsets.get(_domain(proto.domain), self.opsets.get(domain, 1)),
-                inputs=tuple(proto.input),
-                outputs=tuple(proto.output),
-                attributes={a.name: self.attribute(a, name) for a in proto.attribute},
+                inputs=tuple(self.text(n) for n in proto.input),
+                outputs=tuple(self.text(n) for n in proto.output),
+                attributes={self.text(a.name): self.attribute(a, name) for a in proto.attribute},
             )
 
     def attribute(self, proto: Any, node: str) -> Attribute:
@@ -137,7 +144,7 @@ class _Reader:
             case 2:
                 return int(proto.i)
             case 3:
-                return str(proto.s.decode("utf-8"))
+                return self.text(proto.s.decode("utf-8"))
             case 4:
                 return self.array(proto.t)
             case 6:
@@ -145,7 +152,7 @@ class _Reader:
             case 7:
                 return tuple(int(v) for v in proto.ints)
             case 8:
-                return tuple(str(v.decode("utf-8")) for v in proto.strings)
+                return tuple(self.text(v.decode("utf-8")) for v in proto.strings)
             case 5 | 10:
                 return Subgraph()
             case other:
@@ -175,7 +182,7 @@ class _Reader:
 
     def external(self, tensor: Any) -> bytes:
         """The tensor's bytes in a file beside the model's. Raises ModelError for a path that leaves the folder."""
-        entries = {e.key: e.value for e in tensor.external_data}
+        entries = {self.text(e.key): self.text(e.value) for e in tensor.external_data}
         location, folder = entries.get("location", ""), self.path.resolve().parent
         where = f"{self.path.name!r}: the external data of tensor {tensor.name!r}"
         target = (folder / location).resolve()
