@@ -42,12 +42,12 @@ NEVER = (("simulate", "targets"), ("targets", "simulate"), ("importers", "target
 
 FORBIDDEN = {
     "targets": ("reference", "proof.ranges", "proof.builder", "importers", "simulate", "compare", "debug"),
-    "simulate": ("proof", "importers", "targets"),
+    "simulate": ("proof.ranges", "proof.builder", "importers", "targets"),
     "importers": ("simulate", "targets", "compare", "debug"),
     "reference": ("proof", "quantizers"),
 }
 """What no module of a part may reach by any chain of imports: simulator and targets share the graph, numerics and
-proven facts about weights (``proof.weights``), so that their agreement is evidence."""
+proven facts (``proof.weights``, ``proof.steps``), so that their agreement is evidence."""
 
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|opt|farm|home|Users)/\w")
 

@@ -9,7 +9,6 @@ from qsim.numerics.rescale import (
     Scheme,
     quantize_multiplier,
     rescale,
-    rescale_bounds,
     saturating_rounding_doubling_high_mul,
     shift_only,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "periodic",
     "quantize_multiplier",
     "rescale",
-    "rescale_bounds",
     "saturating_rounding_doubling_high_mul",
     "scalar",
     "shift_only",

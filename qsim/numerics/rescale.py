@@ -199,20 +199,3 @@ def _shift_int32(x: Array, right: Array, mode: Rounding) -> Array:
     x += half
     x >>= right
     return x
-
-
-def rescale_bounds(r: Rescale, low: int, high: int) -> tuple[int, int]:
-    """The least and greatest intermediate x*m + a (left shifts included) for x in [low, high], in Python integers.
-
-    The proof behind every int64: callers compare it with 63 bits.
-    """
-    worst_low, worst_high = 0, 0
-    multipliers, addends = (r.multiplier.low, r.multiplier.high), (r.addend.low, r.addend.high)
-    lefts = (max(0, -r.shift.low), max(0, -r.shift.high))
-    for x in (low, high):
-        for m in multipliers:
-            for a in addends:
-                for left in lefts:
-                    value = (x * m + a) << left
-                    worst_low, worst_high = min(worst_low, value), max(worst_high, value)
-    return worst_low, worst_high

@@ -24,7 +24,6 @@ from qsim.numerics import (
     periodic,
     quantize_multiplier,
     rescale,
-    rescale_bounds,
     saturating_rounding_doubling_high_mul,
     scalar,
     shift_only,
@@ -130,20 +129,6 @@ def test_rescale(scheme: Scheme) -> None:
         x = int32s(rng, 300) >> max(0, -shift)
         expected = [rescale_int(int(v), r, (), ()) for v in x]
         assert rescale(x, r).tolist() == expected, (scheme, shift)
-
-
-def test_rescale_bounds_hold_every_intermediate() -> None:
-    r = Rescale(
-        multiplier=IntArray([3, -7]),
-        addend=IntArray([-4, 9]),
-        shift=IntArray([2, -3]),
-        rounding=Rounding.RND,
-        scheme=Scheme.PLAIN,
-    )
-    low, high = rescale_bounds(r, -10, 20)
-    for x in range(-10, 21):
-        for m, a, s in ((3, -4, 2), (-7, 9, -3)):
-            assert low <= (x * m + a) << max(0, -s) <= high
 
 
 def test_schemes_refuse_what_they_do_not_define() -> None:

@@ -19,6 +19,7 @@ from qsim.proof.builder import GraphBuilder
 from qsim.proof.exact import nearest_affine, smallest_affine
 from qsim.proof.ranges import lane_bounds
 from qsim.proof.rescales import differing_values
+from qsim.proof.steps import magnitude
 
 PLAIN_MULTIPLIER_BITS = 18
 """Exact multipliers up to this width (one DSP operand) stay where no narrower one does; wider ones only where nothing
@@ -278,7 +279,7 @@ def fits(parts: Parts, x_range: tuple[int, int]) -> bool:
     # Emitters and range analysis take extremes of each part on its own, so that is what must fit.
     m, a = max(map(abs, multiplier)), max(map(abs, addend))
     left = max(0, -min(shift)) if shift is not None else 0
-    return (max(abs(x_range[0]), abs(x_range[1])) * m + a) << left <= INT64_SAFE
+    return (magnitude(x_range) * m + a) << left <= INT64_SAFE
 
 
 def as_rescale(parts: Parts, rounding: Rounding) -> Rescale:

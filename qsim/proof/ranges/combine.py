@@ -8,11 +8,11 @@ from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import assert_fits
 from qsim.proof.ranges.base import Interval, Rule, apply, hull, monotone
-from qsim.reference.base import magnitude
+from qsim.proof.steps import magnitude
 
 
 def _add(op: o.Add, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
-    reach = sum(magnitude(t, z) << s for t, z, s in zip(tensors, op.zero_points, op.shifts))
+    reach = sum(magnitude(t.range, z) << s for t, z, s in zip(tensors, op.zero_points, op.shifts))
     assert_fits(-reach, reach, "the sum", layer=op.layer)
     ups = [i.high if s > 0 else i.low for i, s in zip(inputs, op.signs)]
     downs = [i.low if s > 0 else i.high for i, s in zip(inputs, op.signs)]
@@ -20,7 +20,7 @@ def _add(op: o.Add, inputs: list[Interval], tensors: list[Tensor], out: Tensor) 
 
 
 def _mul(op: o.Mul, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
-    reach = magnitude(tensors[0], op.zero_points[0]) * magnitude(tensors[1], op.zero_points[1])
+    reach = magnitude(tensors[0].range, op.zero_points[0]) * magnitude(tensors[1].range, op.zero_points[1])
     assert_fits(-reach, reach, "the product", layer=op.layer)
     a, b = inputs
     if op.inputs[0] == op.inputs[1] and op.zero_points[0] == op.zero_points[1]:

@@ -12,7 +12,7 @@ from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, assert_fits
 from qsim.proof.ranges.base import Interval, Rule, apply, hull
-from qsim.reference.base import magnitude
+from qsim.proof.steps import magnitude
 
 
 def _linear(op: Any, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
@@ -22,7 +22,7 @@ def _linear(op: Any, inputs: list[Interval], tensors: list[Tensor], out: Tensor)
     """
     w = op.weights.values
     total = np.abs(w.astype(np.float64)).sum(axis=tuple(range(w.ndim - 1))).max(initial=0.0)
-    reach = int(total) * magnitude(tensors[0], op.input_zero_point) << op.product_shift
+    reach = int(total) * magnitude(tensors[0].range, op.input_zero_point) << op.product_shift
     bias = max(abs(op.bias.low), abs(op.bias.high)) if op.bias is not None else 0
     assert_fits(-reach - bias, reach + bias, "the accumulator", layer=op.layer)
     ends = []
@@ -89,7 +89,7 @@ def _with_weights(op: Any, weights: IntArray) -> Any:
 
 def _matmul(op: o.MatMul, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
     za, zb = op.zero_points
-    reach = magnitude(tensors[0], za) * magnitude(tensors[1], zb) * tensors[0].shape[-1]
+    reach = magnitude(tensors[0].range, za) * magnitude(tensors[1].range, zb) * tensors[0].shape[-1]
     assert_fits(-reach, reach, "the accumulator", layer=op.layer)
     a = [(end - za)[..., :, :, None] for end in (inputs[0].low, inputs[0].high)]
     b = [(end - zb)[..., None, :, :] for end in (inputs[1].low, inputs[1].high)]

@@ -9,8 +9,9 @@ import numpy as np
 from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
-from qsim.numerics import Array, Overflow, Scheme, assert_fits, rescale_bounds
+from qsim.numerics import Array, Overflow, Scheme, assert_fits
 from qsim.proof.ranges.base import Interval, Rule, apply, hull, monotone
+from qsim.proof.steps import corners, rescale_bounds
 
 
 def _requantize(op: o.Requantize, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
@@ -52,14 +53,8 @@ def _wrapping(op: o.Requantize, ends: list[Array], tensors: list[Tensor], out: T
 
 
 def _divide(op: o.Divide, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
-    low, high = tensors[0].range
-    corners = [
-        x * n + a
-        for x in (low, high)
-        for n in (op.numerator.low, op.numerator.high)
-        for a in (op.addend.low, op.addend.high)
-    ]
-    assert_fits(min(corners), max(corners), "the numerator of a division", layer=op.layer)
+    numerators = corners(tensors[0].range, op.numerator, op.addend)
+    assert_fits(*numerators, "the numerator of a division", layer=op.layer)
     assert_fits(0, op.divisor.high, "the divisor of a division", layer=op.layer)
     return monotone(op, inputs, tensors, out)
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from qsim.ir import Graph
 from qsim.ir import ops as o
-from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic, rescale_bounds
+from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic
+from qsim.proof.steps import rescale_bounds
 from qsim.simulate.native.structures import OVERFLOW, ROUNDING, SCHEME, ChainC, Keep, RescaleC, TransformC
 
 INT32_MAX = (1 << 31) - 1

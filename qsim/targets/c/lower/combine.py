@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from qsim.ir import ops as o
+from qsim.proof.steps import aligned_terms, centred, product
 from qsim.targets.c.lower.loops import (
     Walk,
     strided_copy,
@@ -32,13 +33,11 @@ def _fold(op: Any, c: Lowering, kind: str, factors: list[int], zero_points: list
     operands, out = c.tensors(op), c.graph[op.output]
     walk = Walk(op, operands, out)
     reach = Reach(op.layer).add(*out.range)
-    partial = [0, 0]
-    for x, f, z in zip(operands, factors, zero_points, strict=True):
-        terms = [f * (end - z) for end in x.range]
-        reach.add(*x.range, *(end - z for end in x.range), f, z, *terms)
-        partial = [partial[0] + min(0, *terms), partial[1] + max(0, *terms)]
+    within = aligned_terms([x.range for x in operands], zero_points, factors)
+    for x, f, z, term in zip(operands, factors, zero_points, within.terms, strict=True):
+        reach.add(*x.range, *centred(x.range, z), f, z, *term)
     if kind == "sum":
-        reach.add(*partial)
+        reach.add(*within.partial)
     t = reach.type("a sum")
     yt = storage(out.format)
     if len(operands) == 1:
@@ -104,8 +103,8 @@ def mul(op: o.Mul, c: Lowering) -> Part:
     operands, out = c.tensors(op), c.graph[op.output]
     walk = Walk(op, operands, out)
     reach = Reach(op.layer).add(*out.range, *op.zero_points)
-    ends = [[end - z for end in x.range] for x, z in zip(operands, op.zero_points)]
-    reach.add(*ends[0], *ends[1], *(a * b for a in ends[0] for b in ends[1]))
+    left, right = (centred(x.range, z) for x, z in zip(operands, op.zero_points))
+    reach.add(*left, *right, *product(left, right))
     for x in operands:
         reach.add(*x.range)
     t = reach.type("a product")

@@ -9,6 +9,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic
+from qsim.proof.steps import affine, centred
 from qsim.targets.c.lower.tiled import High, high_part, high_requantize
 from qsim.targets.c.parts import Calls, Kernel, Lower, Lowering, Params, Part
 from qsim.targets.c.types import I8, I16, I32, U8, CType, Reach, least, storage
@@ -46,12 +47,10 @@ def _plain(r: Rescale, tensor: Tensor) -> tuple[int, list[Array]]:
 
 
 def _reach_plain(reach: Reach, low: int, high: int, parts: list[Array], zero_point: int) -> None:
-    for m, a, s in zip(*(map(int, p) for p in parts), strict=True):
-        products = low * m, high * m
-        sums = products[0] + a, products[1] + a
-        reach.add(*products, *sums, m, a).rounding(*sums)
-        for value in sums:
-            reach.add((value >> s) + zero_point, -((-value) >> s) + zero_point)
+    m, a, s = (list(map(int, p)) for p in parts)
+    steps = affine((low, high), m, a, [1 << k for k in s])
+    reach.add(*steps.products, *steps.sums, *steps.parameters, *(end + zero_point for end in steps.results))
+    reach.rounding(*steps.sums)
 
 
 def _keeps(op: o.Requantize, low: int, high: int, parts: list[list[Array]]) -> bool:
@@ -143,7 +142,7 @@ def requantize(op: o.Requantize, c: Lowering) -> Part:
         part.notes.append(f"{op.output}: {_rescale_text(op)}, computed in 32 bits")
         return part
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
-    low, high = x.range[0] - op.input_zero_point, x.range[1] - op.input_zero_point
+    low, high = centred(x.range, op.input_zero_point)
     wraps = op.overflow in (Overflow.WRAP, Overflow.WRAP_SM)
     if wraps and out.format.width == 64 and not out.format.signed:
         raise UnsupportedError(
@@ -221,11 +220,9 @@ def divide(op: o.Divide, c: Lowering) -> Part:
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     period, (n, a, d) = _common_period([op.numerator, op.addend, op.divisor], out)
     reach = Reach(op.layer).add(*x.range, op.low, op.high, op.zero_point)
-    for numerator, addend, divisor in zip(*(map(int, v) for v in (n, a, d)), strict=True):
-        products = [end * numerator for end in x.range]
-        sums = [p + addend for p in products]
-        reach.add(*products, *sums, numerator, addend, divisor)
-        reach.add(*(s // divisor + op.zero_point for s in sums), *(-(-s // divisor) + op.zero_point for s in sums))
+    steps = affine(x.range, *(list(map(int, v)) for v in (n, a, d)))
+    reach.add(*steps.products, *steps.sums, *steps.parameters, op.divisor.low, op.divisor.high)
+    reach.add(*(end + op.zero_point for end in steps.results))
     t = reach.type("the numerator of a division")
     xt, yt = storage(x.format), storage(out.format)
     kernel = c.kernel(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from qsim.ir import ops as o
+from qsim.proof.steps import magnitude
 from qsim.targets.hls.lower.rearrange import row_major, strided
 from qsim.targets.hls.text import Context, View, ViewOf, bits, literal
 
@@ -45,23 +46,23 @@ def _elementwise(op: o.Op, context: Context, equation: str, width: int, steps: S
 
 
 def _add(op: o.Add, context: Context) -> View:
-    magnitude, steps = 0, []
+    reach, steps = 0, []
     for i, x in enumerate(context.tensors(op)):
         zero, shift = op.zero_points[i], op.shifts[i]
-        magnitude += max(abs(x.format.low - zero), abs(x.format.high - zero), abs(zero)) << shift
+        reach += max(magnitude((x.format.low, x.format.high), zero), abs(zero)) << shift
         term = f"wide({_centred_expression(i, zero)})" + (f" << {shift}" if shift else "")
         if i == 0:
             steps.append(f"wide y = {'-wide(' + term + ')' if op.signs[i] < 0 else term};")
         else:
             steps.append(f"y {'-' if op.signs[i] < 0 else '+'}= {term};")
     equation = "aligned sum of " + ", ".join(op.inputs)
-    return _elementwise(op, context, equation, bits(magnitude, -magnitude) + 1, steps)
+    return _elementwise(op, context, equation, bits(reach, -reach) + 1, steps)
 
 
 def _mul(op: o.Mul, context: Context) -> View:
     product = 1
     for x, zero in zip(context.tensors(op), op.zero_points):
-        product *= max(abs(x.format.low - zero), abs(x.format.high - zero), abs(zero), 1)
+        product *= max(magnitude((x.format.low, x.format.high), zero), abs(zero), 1)
     expression = " * ".join(f"wide({_centred_expression(i, z)})" for i, z in enumerate(op.zero_points))
     steps = [f"const wide y = {expression};"]
     return _elementwise(op, context, "elementwise product", bits(product, -product) + 1, steps)

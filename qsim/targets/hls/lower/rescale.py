@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from qsim.ir import ops as o
-from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rescale, Scheme, periodic, rescale_bounds
+from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rescale, Scheme, periodic
+from qsim.proof.steps import centred as centred_bounds
+from qsim.proof.steps import corners, rescale_bounds
 from qsim.targets.hls.text import Context, Table, View, ViewOf, bits, centred, const, table, typedef
 
 
@@ -53,7 +55,7 @@ def _rescale_tables(name: str, r: Rescale, parts: Sequence[Array], prefix: str =
 def requantize(op: o.Requantize, context: Context) -> View:
     x, out = context.graph[op.inputs[0]], context.graph[op.output]
     name = context.names[op.output]
-    low, high = x.range[0] - op.input_zero_point, x.range[1] - op.input_zero_point
+    low, high = centred_bounds(x.range, op.input_zero_point)
     rescales = [op.rescale] if op.negative is None else [op.rescale, op.negative]
     fmt = centred(x, op.input_zero_point)
     width = max(rescale_width(r, low, high) for r in rescales)
@@ -92,8 +94,7 @@ def divide(op: o.Divide, context: Context) -> View:
     name = context.names[op.output]
     arrays = (op.numerator, op.addend, op.divisor)
     numerator, addend, divisor = _broadcast_table(arrays, out.shape)
-    corners = [v * n + a for v in x.range for n in arrays[0].values.flat for a in (op.addend.low, op.addend.high)]
-    width = max(bits(*map(int, (min(corners), max(corners)))), bits(2 * op.divisor.high)) + 1
+    width = max(bits(*corners(x.range, op.numerator, op.addend)), bits(2 * op.divisor.high)) + 1
     width = max(width, bits(op.zero_point, op.low, op.high) + 1, out.format.width + 1) + 1
     config = (
         const("elements", out.size),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import IntFormat, Rescale, Scheme, periodic
+from qsim.proof.steps import affine, centred, hull
 from qsim.targets.rtl.lower.modes import OVERFLOWS, ROUNDINGS, SCHEMES
 from qsim.targets.rtl.text import Memory, flag, number, pack, signed_width, string, wide
 
@@ -38,8 +39,8 @@ def _size(b: _Branch, x_low: int, x_high: int) -> None:
     result: in every mode it is decided by the sign alone."""
     x_width = signed_width(x_low, x_high)
     if b.scheme == "PLAIN":
-        ends = [x * m + a for x in (x_low, x_high) for m, a in zip(b.multiplier, b.addend)]
-        b.p_width = signed_width(min(0, *ends), max(0, *ends))
+        sums = affine((x_low, x_high), b.multiplier, b.addend, [1] * len(b.multiplier)).sums
+        b.p_width = signed_width(*hull(0, *sums))
         longest = b.p_width + 2
         b.shift = [min(v, longest) for v in b.shift]
         left, right = max(0, -min(b.shift)), max(0, max(b.shift))
@@ -61,7 +62,7 @@ def requantize(
     op: o.Requantize, tensor: Tensor, out: Tensor, stored: IntFormat
 ) -> tuple[list[tuple[str, str]], Memory]:
     """Parameters and table of ``op`` from ``tensor``, whose stream has the format ``stored``, to ``out``."""
-    x_low, x_high = tensor.range[0] - op.input_zero_point, tensor.range[1] - op.input_zero_point
+    x_low, x_high = centred(tensor.range, op.input_zero_point)
     branches = [_branch(r, out.shape) for r in (op.rescale, op.negative) if r is not None]
     period = max(len(b.shift) for b in branches)
     for b in branches:

@@ -8,6 +8,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Graph
 from qsim.ir import ops as o
 from qsim.numerics import periodic
+from qsim.proof.steps import affine
 from qsim.targets.rtl.lower.modes import ROUNDINGS
 from qsim.targets.rtl.lower.parts import (
     Instance,
@@ -52,12 +53,11 @@ def _divide_instance(kernel: Pointwise, op: o.Divide, graph: Graph) -> Instance:
     e = ceil(2**S / d) * d - 2**S < d (Granlund and Montgomery): S = bits(N) + bits(d) is always enough. The remainder
     then decides the rounding. Negative n go by floor(n / d) = ~floor(~n / d)."""
     x, tensor, out = kernel.inputs[0].format, graph[op.inputs[0]], graph[op.output]
-    low, high = tensor.range
     columns = [periodic(a, out.shape) for a in (op.numerator, op.addend, op.divisor)]
     period = max(len(c) for c in columns)
     numerator, addend, divisor = ([int(v) for v in c] * (period // len(c)) for c in columns)
-    ends = [v * n + a for v in (low, high) for n, a in zip(numerator, addend)]
-    biggest = max(max(ends), -1 - min(ends), 0)
+    sums = affine(tensor.range, numerator, addend, divisor).sums
+    biggest = max(sums[1], -1 - sums[0], 0)
     shift = biggest.bit_length() + max(divisor).bit_length()
     reciprocal = [-(-(1 << shift) // d) for d in divisor]
     widths = {
@@ -66,7 +66,7 @@ def _divide_instance(kernel: Pointwise, op: o.Divide, graph: Graph) -> Instance:
         "D_WIDTH": max(divisor).bit_length() + 1,
         "M_WIDTH": max(reciprocal).bit_length(),
     }
-    p_width = max(signed_width(min(ends), max(ends)) + 1, x.width + 2)
+    p_width = max(signed_width(*sums) + 1, x.width + 2)
     v_width = max(p_width, out.format.width, signed_width(op.zero_point, op.zero_point)) + 2
     words = [
         pack([n], widths["N_WIDTH"])
