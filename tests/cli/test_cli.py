@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -282,10 +282,10 @@ def test_compile_verifies_with_options(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_mismatch_is_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = cli.emit
+    real = cli.write_files
 
-    def damaged(graph: Any, target: str, folder: Path, options: Any = None) -> list[Path]:
-        paths = real(graph, target, folder, options)
+    def damaged(made: Mapping[str, str | bytes], folder: Path) -> list[Path]:
+        paths = real(made, folder)
         weights = folder / "weights.c"
         text = weights.read_text()
         first = re.search(r"= \{\s*(-?\d+)", text)
@@ -293,7 +293,7 @@ def test_a_mismatch_is_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch, tm
         weights.write_text(text[: first.start(1)] + str(int(first[1]) ^ 1) + text[first.end(1) :])
         return paths
 
-    monkeypatch.setattr(cli, "emit", damaged)
+    monkeypatch.setattr(cli, "write_files", damaged)
     code, out, _ = run("compile", MODEL, "-o", tmp_path / "out", "--verify", "--target", "c")
     assert code == 1
     assert "C: DIFFERENT" in out
