@@ -267,6 +267,37 @@ def tflite_schemes() -> Graph:
     return net.build(*outs)
 
 
+def cancelling_addends() -> Graph:
+    """Products that need more bits than the sums with their addends: a kernel that widens the sum before it is taken
+    in its own width is off by a power of two."""
+    net = Net("cancelling_addends")
+    x = net.input((4, 4, 4), IntFormat(8, False))
+    outs = [
+        requantize(net, x, rescale=plain(193, -22279, 4, Rounding.RND_CONV), low=0, high=255),
+        requantize(net, x, rescale=plain(-129, 20000, 5, Rounding.RND_INF), low=-400, high=400),
+        requantize(net, x, rescale=plain(129, -32000, 0, Rounding.RND), low=-90, high=99),
+        requantize(net, x, rescale=plain(300, -70000, 7, Rounding.RND_ZERO), input_zero_point=5, low=-99, high=99),
+        requantize(
+            net,
+            x,
+            rescale=plain([130, -7, 1, 255], [-16000, 900, 3, -32500], [3, 0, -2, 6], Rounding.TRN),
+            low=-99,
+            high=99,
+        ),
+        net.add(
+            o.Divide,
+            x,
+            numerator=scalar(201),
+            addend=scalar(-25000),
+            divisor=scalar(37),
+            rounding=Rounding.RND_CONV,
+            low=-500,
+            high=500,
+        ),
+    ]
+    return net.build(*outs)
+
+
 def tables() -> Graph:
     rng = np.random.default_rng(5)
     net = Net("tables")
@@ -304,7 +335,10 @@ def shapes() -> Graph:
 
 
 OP_GRAPHS: dict[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (convolutions, dense_layers, merges, pools, roundings, tflite_schemes, tables, shapes)
+    f.__name__: f
+    for f in (
+        *(convolutions, dense_layers, merges, pools, roundings, tflite_schemes, cancelling_addends, tables, shapes),
+    )
 }
 """Together these hold every op but Softmax, which the TFLite tests compare with its reference implementation."""
 

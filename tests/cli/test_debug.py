@@ -284,7 +284,7 @@ def test_explain(run: Run, graph: qsim.Graph) -> None:
         (["diff", MODEL, "--profiles", "qkeras,tflm"], "not one of a Keras model's"),
         (["vectors", MODEL, "-o", "unused", "--layer", "nope"], "no layer 'nope'"),
         (["cosim", "nowhere"], "no nowhere"),
-        (["cosim", "."], "cannot read"),
+        (["cosim", "."], "can be read: No such file"),
         (["explain", MODEL, "nope"], "not one layer"),
         (["inspect", MODEL, "--worst-case", "conv1"], "go together"),
         (["inspect", MODEL, "--worst-case", "relu1", "-o", "a.npy"], "not the accumulator"),

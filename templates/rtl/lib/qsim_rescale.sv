@@ -36,7 +36,8 @@ module qsim_rescale #(
     logic [R_WIDTH-1:0] unit_q;
 
     if (SCHEME == "PLAIN") begin : g_plain
-      logic signed [P_WIDTH-1:0] product_q;
+      // A product may leave P_WIDTH; the total never does, and is right modulo 2**P_WIDTH: it has a name of that width.
+      logic signed [P_WIDTH-1:0] product_q, total;
       logic signed [A_WIDTH-1:0] addend_q;
       logic [S_WIDTH-1:0] left, left_q;
       always_ff @(posedge clk) begin
@@ -46,7 +47,8 @@ module qsim_rescale #(
         end
         if (enable[1]) left_q <= left;
       end
-      assign sum = R_WIDTH'(product_q + P_WIDTH'(addend_q));
+      assign total = product_q + P_WIDTH'(addend_q);
+      assign sum = R_WIDTH'(total);
       assign left = (LEFT && shift_q[S_WIDTH-1]) ? -shift_q : '0;
       assign aligned = LEFT ? sum_q << left_q : sum_q;
       assign unused = &{1'b0, left_q};
