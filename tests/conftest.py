@@ -10,6 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Convolutions with channels first, and dilated transposed ones, run on a processor in oneDNN's kernels alone, which
+# TensorFlow turns on by itself only where it finds instructions for neural networks.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 
 @pytest.fixture(scope="session")
 def models() -> Path:
