@@ -96,7 +96,7 @@ class Waveform:
                 data += part
             return bytes(data)
 
-        state, value = marshal.loads(take(int.from_bytes(take(8), "little")))
+        state, value = marshal.loads(take(int.from_bytes(take(8), "little")))  # noqa: S302  qsim's own child wrote it
         if state != "ok":
             raise ValueError(value or "its reader failed")
         return value
