@@ -148,12 +148,13 @@ def _record(node: LayerNode) -> Record:
         known = [n.removeprefix("ops.") for n in LAYERS if n.startswith("ops.") == operation]
         near = difflib.get_close_matches(named.removeprefix("ops.").rsplit(".", 1)[-1], known, 1, 0.6)
         what = "operation" if operation else "layer"
+        listed = "an operation or a layer" if operation else "one"
         raise UnsupportedError(
             f"the operation {named.removeprefix('ops.')} is not supported"
             if operation
             else f"layers of class {named} are not supported",
             layer=node.name,
-            way_out=f"use {near[0]}, the nearest {what} that is" if near else f"use a {what} that docs/qkeras.md lists",
+            way_out=f"use {near[0]}, the nearest {what} that is" if near else f"use {listed} that docs/qkeras.md lists",
         )
     record = LAYERS[node.class_name]
     record.check(node)
