@@ -45,8 +45,13 @@ def _transpose_conv(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return not (same and (kh < int(op.options["StrideH"]) or kw < int(op.options["StrideW"])))
 
 
-_ALWAYS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+def _with_bias(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+    return len(x) < 3 or x[2].quantization is not None
+
+
+_ALWAYS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
 _TAKEN: dict[str, Callable[[Operator, Tensors, TfliteTensor], bool]] = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), _with_bias),
     **{name: lambda op, x, y: True for name in (*_ALWAYS, "LOGISTIC", "TANH")},
     "ADD": _sum,
     "SUB": _sum,
