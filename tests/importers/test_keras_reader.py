@@ -401,7 +401,7 @@ def test_real_models(models: Path) -> None:
 def test_reading_imports_no_keras(models: Path) -> None:
     folder = models / "qkeras"
     code = (
-        "import sys\nfrom qsim.importers.keras.reader import read\n"
+        "import sys\nfrom qsim.importers.keras.read.files import read\n"
         f"read({str(folder / 'qkeras-v3_3layer.keras')!r})\n"
         f"read({str(folder / 'qkeras_mnist_cnn.json')!r}, {str(folder / 'qkeras_mnist_cnn_weights.h5')!r})\n"
         "print([m for m in ('tensorflow', 'keras', 'qkeras', 'tf_keras') if m in sys.modules])"
