@@ -32,6 +32,7 @@ class Profile:
     defect of LiteRT's reference kernel); "float32": a float32 factor and offset.
     lanes: operator -> its vector kernel's width: channels (QUANTIZE: elements) beyond the last full group of so many
     go through the scalar rest of the loop, which is TFLITE_DOUBLE.
+    vectors: ADD and MUL have vector code with an arithmetic of its own (``lower/vector.py``).
     input_rounding, input_arithmetic: QUANTIZE of a float32 model input.
     micro: the engine is TensorFlow Lite Micro. int16: 16x8 models are reproduced.
     """
@@ -46,6 +47,7 @@ class Profile:
     double_factors: bool = False
     double_dense: bool = True
     lanes: dict[str, int] = field(default_factory=dict)
+    vectors: bool = False
     input_rounding: Rounding = Rounding.RND_INF
     input_arithmetic: Literal["float32_divide", "float32_multiply"] = "float32_divide"
     single_factors: bool = False
@@ -89,6 +91,7 @@ PROFILES: dict[str, Profile] = {
             quantize=_UPWARD,
             grouped=_DOUBLE,
             double_dense=False,
+            vectors=True,
             lanes={"DEPTHWISE_CONV_2D": 8, "TRANSPOSE_CONV": 8, "MEAN": 16, "QUANTIZE": 16},
             input_rounding=Rounding.RND_CONV,
             input_arithmetic="float32_multiply",

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 
 from qsim.importers.tflite.lower.context import (
-    INT32,
     Lower,
     Lowering,
     byte_rescale,
@@ -15,9 +14,17 @@ from qsim.importers.tflite.lower.context import (
     identity_rescale,
     make_rescale,
 )
+from qsim.importers.tflite.lower.vector import Chain, Kernel, lower_pair
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
-from qsim.numerics import Overflow, Rounding, Scheme, scalar, shift_only
+from qsim.numerics import (
+    Overflow,
+    Rounding,
+    Scheme,
+    quantize_multiplier,
+    scalar,
+    shift_only,
+)
 
 BOTH = ("INT8", "INT16")
 
@@ -28,6 +35,10 @@ def _sum(sign: int) -> Lower:
 
         Each input is shifted left by 20 (15 for int16) and multiplied by its scale / (2 * larger scale); the larger
         scale's factor is exactly one half, which is a left shift by one bit less. All ratios in float64.
+
+        Vector code of LiteRT's optimised ADD: multiplier and shift of an input are one product, rounded half up once;
+        of an input that stays over the run the product is rounded half up and then shifted right without rounding.
+        The result keeps its low 16 bits before the clip.
         """
         a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
         low.activations(op, [a, b, y], BOTH)
@@ -40,32 +51,39 @@ def _sum(sign: int) -> Lower:
         out_factor = twice / ((1 << left) * float(y.scale))
         if not 0 < out_factor < 1:
             raise low.unsupported(op, "has an output scale far below its input scales, which its kernel refuses")
-        names, shifts, zeros = [], [], []
-        for position, (t, factor) in enumerate(zip((a, b), factors, strict=True)):
-            source = low.value(op, position)
+        scheme = low.profile.elementwise
+        half = shift_only(1 - left, Rounding.TRN)
+
+        def scalar_chain(factor: float) -> Chain:
+            return (half,) if factor == 0.5 else (shift_only(-left, Rounding.TRN), make_rescale(scheme, [factor]))
+
+        def vector_chain(factor: float, repeated: bool) -> Chain:
             if factor == 0.5:
-                names.append(source)
-                shifts.append(left - 1)
-                zeros.append(t.zero_point)
-                continue
-            fmt = INTEGER_FORMATS[t.type]
-            shifted = low.step(
-                op,
-                o.Requantize,
-                [source],
-                f"shifted{position + 1}",
-                rescale=shift_only(-left, Rounding.TRN),
-                input_zero_point=t.zero_point,
-                overflow=Overflow.SAT,
-                low=(fmt.low - t.zero_point) << left,
-                high=(fmt.high - t.zero_point) << left,
-            )
-            names.append(_scaled(low, op, shifted, factor, f"scaled{position + 1}"))
-            shifts.append(0)
-            zeros.append(0)
-        total = low.step(op, o.Add, names, "acc", shifts=tuple(shifts), signs=(1, sign), zero_points=tuple(zeros))
-        low.accumulator(op, total)
-        low.requantize(op, total, make_rescale(low.profile.elementwise, [out_factor]), low.activation_range(op, y))
+                return (half,)
+            multiplier, right = quantize_multiplier(factor)
+            if right > left:
+                raise low.unsupported(op, "has input scales more than 2**20 apart", "choose profile='litert-ref'")
+            shift = scalar(31 - left + right)
+            once = dataclasses.replace(identity_rescale(), multiplier=scalar(multiplier), shift=shift)
+            if repeated:
+                return (dataclasses.replace(once, addend=scalar(1 << (30 - left))),)
+            return (dataclasses.replace(once, rounding=Rounding.RND),)
+
+        scalar_code = Kernel(
+            zeros=(a.zero_point, b.zero_point),
+            chains=(scalar_chain(factors[0]), scalar_chain(factors[1])),
+            sign=sign,
+            out=make_rescale(scheme, [out_factor]),
+            narrow="no",
+            zero_point=y.zero_point,
+            bounds=low.activation_range(op, y),
+        )
+
+        def vector_code(repeated: bool) -> Kernel:
+            chains = vector_chain(factors[0], repeated), vector_chain(factors[1], repeated)
+            return dataclasses.replace(scalar_code, chains=chains, narrow="wrap")
+
+        lower_pair(low, op, scalar_code, vector_code)
 
     return lower
 
@@ -99,28 +117,23 @@ def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
     low.requantize(op, total, shift_only(shift, Rounding.RND), low.activation_range(op, y))
 
 
-def _scaled(low: Lowering, op: Operator, source: str, factor: float, suffix: str) -> str:
-    rescale = make_rescale(low.profile.elementwise, [factor])
-    return low.step(
-        op,
-        o.Requantize,
-        [source],
-        suffix,
-        rescale=rescale,
-        overflow=Overflow.SAT,
-        low=INT32.low,
-        high=INT32.high,
-    )
-
-
 def mul(low: Lowering, op: Operator) -> None:
-    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y."""
+    """y = clip(r((a - za) * (b - zb)) + zy), r with scale a * scale b / scale y.
+
+    Vector code of LiteRT's optimised kernel: the result is clipped to 16 bits, and the zero point added in 16 bits.
+    """
     a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
     low.activations(op, [a, b, y], BOTH)
-    acc = low.step(op, o.Mul, [low.value(op, 0), low.value(op, 1)], "acc", zero_points=(a.zero_point, b.zero_point))
-    low.accumulator(op, acc)
-    factor = low.ratio(a, y, b.scale)
-    low.requantize(op, acc, make_rescale(low.profile.elementwise, [factor]), low.activation_range(op, y))
+    scalar_code = Kernel(
+        zeros=(a.zero_point, b.zero_point),
+        chains=((), ()),
+        sign=0,
+        out=make_rescale(low.profile.elementwise, [low.ratio(a, y, b.scale)]),
+        narrow="no",
+        zero_point=y.zero_point,
+        bounds=low.activation_range(op, y),
+    )
+    lower_pair(low, op, scalar_code, lambda _: dataclasses.replace(scalar_code, narrow="saturate"))
 
 
 def _extremum(kind: str) -> Lower:
