@@ -231,5 +231,5 @@ def test_option() -> None:
     plain = files(network(), "c")
     assert not [name for name in plain if name.startswith("dpi/")]
     assert files(network(), "c", {"dpi": 1}).items() > plain.items()
-    with pytest.raises(UsageError, match="option dpi of target c is .yes.; it must be true or false"):
+    with pytest.raises(UsageError, match=r"option dpi of target c is .yes.; it must be true or false"):
         files(network(), "c", {"dpi": "yes"})
