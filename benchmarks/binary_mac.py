@@ -8,7 +8,7 @@ two instruction counts is what one inference takes, start-up left out. A MAC is 
 image. What a program computes is compared with the simulator.
 
 Machines: ``host`` (this computer's C compiler with --flags; needs cc and valgrind), ``host-popcount`` (the same with
--mpopcnt, x86 only), ``cortex-m4``, ``cortex-m0+`` (needs pip install 'qsim[mcu]'). Default: all of them.
+-mpopcnt, x86 only), ``cortex-m4``, ``cortex-m0+`` (needs pip install 'qsim-hw[mcu]'). Default: all of them.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def check_tools(machines: list[str]) -> None:
             if shutil.which(tool) is None:
                 raise ToolMissingError(f"{tool!r} is not installed: apt-get install {'gcc' if tool == 'cc' else tool}")
     if any(m not in HOSTS for m in machines) and not cortex_m.available():
-        raise ToolMissingError("the Cortex-M machines need Zig and Unicorn: pip install 'qsim[mcu]'")
+        raise ToolMissingError("the Cortex-M machines need Zig and Unicorn: pip install 'qsim-hw[mcu]'")
 
 
 def main() -> int:

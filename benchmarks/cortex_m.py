@@ -1,6 +1,6 @@
 """Instructions that emitted C takes on an Arm Cortex-M: built by Zig's Clang, run and counted in Unicorn.
 
-Needs pip install 'qsim[mcu]'. The emulator counts instructions, not cycles, as callgrind does on the host.
+Needs pip install 'qsim-hw[mcu]'. The emulator counts instructions, not cycles, as callgrind does on the host.
 """
 
 from __future__ import annotations

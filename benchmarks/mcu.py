@@ -4,7 +4,8 @@
 
 Each model is emitted, cross-compiled, run once on random codes, and compared with the simulator. Figures of the other
 library are constants: CMSIS-NN 99f736a with gcc 12 -O3 on a Cortex-M4, the same models, the same outputs, counted by
-the same emulator. Needs pip install 'qsim[mcu]', and gcc-arm-none-eabi or gcc-riscv64-unknown-elf for --compiler gcc.
+the same emulator. Needs pip install 'qsim-hw[mcu]', and gcc-arm-none-eabi or
+gcc-riscv64-unknown-elf for --compiler gcc.
 """
 
 from __future__ import annotations

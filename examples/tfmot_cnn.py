@@ -1,6 +1,6 @@
 """A small detector trained quantization-aware with tfmot, then run in integers: from data to a model file for qsim.
 
-    python examples/tfmot_cnn.py                     (needs the extras: pip install 'qsim[tfmot,train]')
+    python examples/tfmot_cnn.py                     (needs the extras: pip install 'qsim-hw[tfmot,train]')
 
 Data: scikit-learn's handwritten digits (it comes with the package), every pixel enlarged to 7x7, so that the images are
 56x56x1. The detector answers one question: does the digit have a closed loop (0, 6, 8, 9)?

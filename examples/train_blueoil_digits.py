@@ -1,4 +1,4 @@
-"""Train the second bundled example, a network of 1-bit weights and 2-bit activations (pip install 'qsim[train]').
+"""Train the second bundled example, a network of 1-bit weights and 2-bit activations (pip install 'qsim-hw[train]').
 
     python examples/train_blueoil_digits.py
     qsim demo --model blueoil                  runs the bundled model in every target, without TensorFlow

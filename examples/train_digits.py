@@ -1,6 +1,6 @@
 """Train the bundled digits CNN: what ``qsim demo`` ships, from data to file.
 
-    python examples/train_digits.py                  (needs the extra: pip install 'qsim[train]')
+    python examples/train_digits.py                  (needs the extra: pip install 'qsim-hw[train]')
 
 Data: scikit-learn's handwritten digits (1,797 images of 8x8 pixels, values 0..16; it comes with the package). 500 of
 them, chosen with a fixed seed and in equal shares per digit, are never trained on: they are the test set of qsim.

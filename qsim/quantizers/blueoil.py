@@ -19,13 +19,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 from qsim.errors import ToolMissingError, UsageError
+from qsim.version import install
 
 try:
     import keras
     import tensorflow as tf
 except ImportError as error:
     raise ToolMissingError(
-        "Blueoil's quantizers for training need TensorFlow and Keras 3: pip install 'qsim[keras]'. "
+        f"Blueoil's quantizers for training need TensorFlow and Keras 3: {install('keras')}. "
         "Loading a saved model with qsim.load does not."
     ) from error
 

@@ -14,7 +14,7 @@ from qsim.simulate import Simulator
 from qsim.targets.c.mcu.emulate import available
 from qsim.targets.files import emit
 
-pytestmark = pytest.mark.skipif(not available(), reason="pip install 'qsim[mcu]'")
+pytestmark = pytest.mark.skipif(not available(), reason="pip install 'qsim-hw[mcu]'")
 
 
 def test_a_core_beside_compile(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

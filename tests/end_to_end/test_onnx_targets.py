@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim[dev]'")
+pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim-hw[dev]'")
 
 import qsim
 from qsim.compare.stimulus import sample_codes
@@ -54,7 +54,7 @@ def test_the_jet_tagger_is_the_same_from_qkeras(models: Path) -> None:
 def test_diff_runs_the_executors(models: Path) -> None:
     """The residual CNN in qonnx, and the QOperator CNN in ONNX Runtime: no code differs."""
     for name, executor in (("brevitas_cnn_po2_w4a4_qonnx", "qonnx"), ("ort_cnn_qoperator_u8u8", "onnxruntime")):
-        pytest.importorskip(executor, reason=f"{executor} is not installed: pip install 'qsim[dev]'")
+        pytest.importorskip(executor, reason=f"{executor} is not installed: pip install 'qsim-hw[dev]'")
         source = ModelSource(model=models / "onnx" / f"{name}.onnx")
         graph = qsim.load(source)
         result = diff(graph, sample_codes(graph, 8, 3), (executor, source), codes=True)
@@ -63,7 +63,7 @@ def test_diff_runs_the_executors(models: Path) -> None:
 
 
 def test_diff_sees_a_changed_weight(models: Path) -> None:
-    pytest.importorskip("qonnx", reason="qonnx is not installed: pip install 'qsim[dev]'")
+    pytest.importorskip("qonnx", reason="qonnx is not installed: pip install 'qsim-hw[dev]'")
     source = ModelSource(model=models / "onnx" / "brevitas_mlp_w2a2_qonnx.onnx")
     graph = qsim.load(source)
     op = next(op for op in graph.ops if isinstance(op, Dense))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim[dev]'")
-pytest.importorskip("qonnx", reason="qonnx is not installed: pip install 'qsim[dev]'")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'qsim[dev]'")
+pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim-hw[dev]'")
+pytest.importorskip("qonnx", reason="qonnx is not installed: pip install 'qsim-hw[dev]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'qsim-hw[dev]'")
 
 import onnx
 import onnx_reference

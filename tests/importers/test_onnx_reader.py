@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim[dev]'")
+pytest.importorskip("onnx", reason="the onnx package is not installed: pip install 'qsim-hw[dev]'")
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper

@@ -254,5 +254,5 @@ def test_a_saved_model_without_tensorflow(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
-    with pytest.raises(ToolMissingError, match=r"qsim\[tfmot\].*\.h5 or \.keras"):
+    with pytest.raises(ToolMissingError, match=r"qsim-hw\[tfmot\].*\.h5 or \.keras"):
         qsim.load(tmp_path / "saved")

@@ -22,7 +22,7 @@ import binary_mac  # noqa: E402
 import cortex_m  # noqa: E402
 
 COUNTING = [case for case in binary_mac.CASES if re.search(r"\b[12]-bit inputs", case.label)]
-MCU = pytest.mark.skipif(not cortex_m.available(), reason="Zig and Unicorn are not installed: pip install 'qsim[mcu]'")
+MCU = pytest.mark.skipif(not cortex_m.available(), reason="Zig and Unicorn are not installed: 'qsim-hw[mcu]'")
 X86 = platform.machine() == "x86_64"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from qsim.errors import ToolMissingError, UsageError, reading
 from qsim.importers import ModelSource
+from qsim.version import install
 
 PROTOCOLS = ("stream", "file")
 LAYOUTS = ("HWC", "CHW")
@@ -105,7 +106,7 @@ def read_config(path: str | Path) -> CosimConfig:
     try:
         import yaml
     except ImportError as error:
-        raise ToolMissingError('qsim cosim reads YAML: pip install "qsim[cosim]"') from error
+        raise ToolMissingError(f"qsim cosim reads YAML: {install('cosim')}") from error
     source = Path(path)
     source = source / "cosim.yaml" if source.is_dir() else source
     with reading(source, "a cosim.yaml", error=UsageError, most=MOST_BYTES) as place:

@@ -20,6 +20,7 @@ from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.targets.registry import TARGETS, planned
+from qsim.version import install
 
 
 def read_source(graph: Graph, inputs: Mapping[str, Array], against: Any) -> tuple[str, dict[str, Array]]:
@@ -128,7 +129,7 @@ def live_keras(path: str | Path, weights: str | Path | None = None) -> Any:
         import qkeras  # noqa: F401  registers its layers
         from qkeras.utils import _add_supported_quantized_objects
     except ImportError as error:
-        raise ToolMissingError('running the model in Keras needs it: pip install "qsim[keras]"') from error
+        raise ToolMissingError(f"running the model in Keras needs it: {install('keras')}") from error
     custom: dict[str, Any] = {}
     _add_supported_quantized_objects(custom)
     try:
@@ -149,7 +150,7 @@ def _keras(graph: Graph, inputs: Mapping[str, Array], model: Any) -> dict[str, A
         keras = importlib.import_module(_keras_package(model))
     except ImportError as error:
         raise ToolMissingError(
-            'comparing with a live Keras model needs TensorFlow: pip install "qsim[keras]"'
+            f"comparing with a live Keras model needs TensorFlow: {install('keras')}"
         ) from error
     layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
     reals = [graph[name].quantization.real(codes) for name, codes in inputs.items()]
@@ -174,7 +175,7 @@ def _tflite(graph: Graph, inputs: Mapping[str, Array], engine: str, path: str | 
         if engine == "litert":
             return _litert(inputs, blob, samples)
     except ImportError as error:
-        raise ToolMissingError(f'engine {engine} is not installed: pip install "qsim[tfmot]"') from error
+        raise ToolMissingError(f"engine {engine} is not installed: {install('tfmot')}") from error
     raise UsageError(f"unknown engine {engine!r}: choose tflm or litert")
 
 

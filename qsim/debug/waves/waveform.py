@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from qsim.errors import ToolMissingError, UsageError, reading
+from qsim.version import install
 
-HOW = 'reading waveforms needs pywellen and pyvcd: pip install "qsim[cosim]"'
+HOW = f"reading waveforms needs pywellen and pyvcd: {install('cosim')}"
 
 WHAT = "a waveform (VCD, FST or GHW)"
 

@@ -13,6 +13,7 @@ from qsim.errors import ToolMissingError, UsageError
 from qsim.importers.keras.read.revive import live_tfmot
 from qsim.ir import Graph, Tensor
 from qsim.numerics import Array
+from qsim.version import install
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def live_source(source: Any, weights: Any = None) -> Any:
     try:
         return live_tfmot(os.fspath(source), weights)
     except ToolMissingError:
-        return 'To have it measured here: pip install "qsim[tfmot]".'
+        return f"To have it measured here: {install('tfmot')}."
     except UsageError as error:
         return f"It could not be measured: {error}"
 

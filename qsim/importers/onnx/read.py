@@ -26,8 +26,9 @@ from qsim.importers.onnx.model import (
     Subgraph,
 )
 from qsim.numerics import Array
+from qsim.version import install
 
-WAY_OUT = 'pip install "qsim[onnx]"'
+WAY_OUT = install("onnx")
 LEAST_OPSET = 9
 MOST_ELEMENTS = 1 << 28
 """Of one constant: more are no network of this kind, but a damaged size."""

@@ -29,6 +29,7 @@ from qsim.targets.hls.network import (
 from qsim.targets.hls.text import Context, ap_type, wrapped
 from qsim.targets.target import Files, StoredWeights
 from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
+from qsim.version import install
 
 DEFAULT_PART, DEFAULT_CLOCK_NS, DEFAULT_LANES = "xc7a100tcsg324-1", 5.0, 32
 FILE_NAME = 80
@@ -189,6 +190,7 @@ def files(design: Design) -> Files:
         "c_string": c_string,
         "cell": cell,
         "forks": [s for s in design.streams if s.depth > DEFAULT_DEPTH],
+        "install": install("hls"),
         "layer_headers": list(design.headers.values()),
         "multipliers": design.multipliers,
     }

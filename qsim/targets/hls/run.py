@@ -17,8 +17,9 @@ from qsim.errors import GraphError, ToolMissingError
 from qsim.numerics import Array
 from qsim.targets.hls.design import Design
 from qsim.targets.target import Run
+from qsim.version import install
 
-INSTALL = 'pip install "qsim[hls]"'
+INSTALL = install("hls")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from qsim.errors import QsimError, ToolMissingError
+from qsim.version import install
 
-HOW = 'install it with: pip install "qsim[cosim]"'
+HOW = f"install it with: {install('cosim')}"
 
 
 def make_flags(optimize: bool) -> tuple[str, ...]:

@@ -165,13 +165,13 @@ def test_files_that_do_not_compile_are_an_error(tmp_path: Path) -> None:
 
 def test_missing_tools_say_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AP_TYPES", str(tmp_path))
-    with pytest.raises(ToolMissingError, match=r'pip install "qsim\[hls\]"') as error:
+    with pytest.raises(ToolMissingError, match=r'pip install "qsim-hw\[hls\]"') as error:
         ap_types()
     assert str(tmp_path) in str(error.value)
     monkeypatch.delenv("AP_TYPES")
     monkeypatch.setenv("XILINX_HLS", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ToolMissingError, match=r'pip install "qsim\[hls\]"'):
+    with pytest.raises(ToolMissingError, match=r'pip install "qsim-hw\[hls\]"'):
         ap_types()
     (tmp_path / "include").mkdir()
     for name in ("ap_int.h", "hls_stream.h"):

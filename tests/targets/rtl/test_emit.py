@@ -42,7 +42,7 @@ def test_lint_is_able_to_speak(tmp_path: Path) -> None:
         lint(tmp_path, plan(graph).module)
 
 
-@pytest.mark.skipif(not YOSYS.exists() and not shutil.which("yosys"), reason="Yosys is not installed (qsim[synth])")
+@pytest.mark.skipif(not YOSYS.exists() and not shutil.which("yosys"), reason="Yosys is not installed (qsim-hw[synth])")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_yosys_accepts(name: str, tmp_path: Path) -> None:
     graph = GRAPHS[name]()

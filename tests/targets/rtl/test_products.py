@@ -145,7 +145,7 @@ def test_multipliers_are_counted_where_there_are_some(tmp_path: Path) -> None:
     assert counts == [24 if name == "any" else 0 for name in WEIGHTS]
 
 
-@pytest.mark.skipif(not YOSYS.exists() and not shutil.which("yosys"), reason="Yosys is not installed (qsim[synth])")
+@pytest.mark.skipif(not YOSYS.exists() and not shutil.which("yosys"), reason="Yosys is not installed (qsim-hw[synth])")
 @pytest.mark.parametrize("inputs", ["signed", "two bits", "signs"])
 def test_yosys_finds_multipliers_only_where_they_are_counted(inputs: str, tmp_path: Path) -> None:
     for weights, some in ((("signs times 22", "ternary times 5", "powers times 3"), False), (("any",), True)):

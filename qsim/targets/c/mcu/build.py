@@ -18,6 +18,7 @@ from qsim.targets.c.mcu.elf import Elf, Sizes, read_elf
 from qsim.targets.c.run import CBuildError
 from qsim.targets.c.types import storage
 from qsim.targets.text import environment, header_lines
+from qsim.version import install
 
 OPTIMIZE = {"speed": "-O3", "size": "-Os"}
 LAYER = "-DQSIM_LAYER=static __attribute__((noinline))"
@@ -68,7 +69,7 @@ def compiler_for(cpu: Cpu, compiler: str | None = None) -> tuple[str, list[str]]
         return "zig", [sys.executable, "-m", "ziglang", "cc", *cpu.zig_flags]
     raise ToolMissingError(
         f"no cross compiler for {cpu.name}: install {cpu.gcc} (Debian: apt-get install gcc-arm-none-eabi "
-        "gcc-riscv64-unknown-elf) or pip install 'qsim[mcu]'"
+        f"gcc-riscv64-unknown-elf) or {install('mcu')}"
     )
 
 

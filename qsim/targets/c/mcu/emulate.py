@@ -13,6 +13,7 @@ from qsim.errors import QsimError, ToolMissingError
 from qsim.numerics import Array
 from qsim.targets.c.mcu.build import Port, Program, is_layer
 from qsim.targets.c.mcu.cpus import Family
+from qsim.version import install
 
 _STACK, _STACK_BYTES, _RETURN, _PAGE = 0x6000_0000, 1 << 20, 0x7000_0000, 0x1000
 _PAINT = 0xA5
@@ -60,7 +61,7 @@ class Machine:
 
     def __init__(self, program: Program) -> None:
         if not available():
-            raise ToolMissingError("the emulator is not installed: pip install 'qsim[mcu]'")
+            raise ToolMissingError(f"the emulator is not installed: {install('mcu')}")
         import unicorn as u
         from unicorn import arm_const as a
         from unicorn import riscv_const as r

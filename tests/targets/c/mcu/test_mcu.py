@@ -20,7 +20,7 @@ from qsim.targets.c.mcu.cpus import CPUS, cpu_named
 from qsim.targets.c.mcu.emulate import Machine, available
 from qsim.targets.files import emit
 
-pytestmark = pytest.mark.skipif(not available(), reason="pip install 'qsim[mcu]'")
+pytestmark = pytest.mark.skipif(not available(), reason="pip install 'qsim-hw[mcu]'")
 
 GRAPHS = TILED_GRAPHS | OP_GRAPHS | C_GRAPHS
 QUICK = [("cortex-m4", name) for name in TILED_GRAPHS]
