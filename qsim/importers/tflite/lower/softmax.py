@@ -40,6 +40,7 @@ def softmax(low: Lowering, op: Operator) -> None:
         raise low.unsupported(op, f"has beta * input scale {beta * float(x.scale)}, too small for its kernel")
     multiplier, right = quantize_multiplier(factor)
     diff_min = -math.floor(31 * (1 << 26) / (1 << -right))
+    _note_long_rows(low, op, x.shape[-1] if x.shape else 1, bits)
     low.result(
         op,
         o.Softmax,
@@ -48,6 +49,19 @@ def softmax(low: Lowering, op: Operator) -> None:
         input_left_shift=-right,
         diff_min=diff_min,
     )
+
+
+def _note_long_rows(low: Lowering, op: Operator, logits: int, bits: int) -> None:
+    """Say where the engine leaves its own formula: a sum of exponentials of 512 and more makes the last shift of an
+    8-bit result one by 32 bits and more, one of 4096 overflows the sum itself."""
+    limit = 512 if bits == 8 else 4096
+    if logits >= limit:
+        there = "gives other codes (one more)" if low.profile.vectors else "aborts"
+        low.builder.note(
+            f"Layer {low.layer(op)!r}: where the exponentials of its {logits} logits add up to {limit} or more, which "
+            f"only near-equal logits do, the engine of profile {low.chosen.name} {there}; this graph follows the "
+            "formula there."
+        )
 
 
 def interpolation_table(function: Callable[[Array], Array], span: int, offset: int, real: type[Any]) -> list[int]:
