@@ -427,9 +427,10 @@ def storage_types() -> Graph:
 
 
 def odd_names() -> Graph:
-    """Names that are no identifiers, keywords, hold quotes, trigraphs, comment ends or non-ASCII, or differ in case."""
+    """Names that are no identifiers, keywords, hold quotes, trigraphs, comment ends and starts, control characters,
+    pragmas of tools or non-ASCII, or differ in case."""
     q = Quantization(scale=(Fraction(1, 3), Fraction(2, 7)), zero_point=0)
-    builder = GraphBuilder('net "a" */ ??/', "tflm")
+    builder = GraphBuilder('net "a" */ /* \0 \n int x; ??/', "tflm")
     x = builder.input("int", (3, 2), IntFormat(4, True), q)
     names = [
         "Int",
@@ -447,6 +448,17 @@ def odd_names() -> Graph:
         "base",
         "main",
         "%d%n",
+        "/*",
+        "*/*",
+        "/*/",
+        "//",
+        "a\0b",
+        "line\nint z;\r\v\f\x85\u2028#error",
+        "it's",
+        "层层/",
+        "$(rm) `define {{ x }} |p|",
+        "verilator lint_off WIDTH",
+        "synopsys translate_off",
     ]
     for name in names:
         x = builder.add(

@@ -144,7 +144,7 @@ class Graph:
 
 def check(graph: Graph) -> None:
     """Raise GraphError unless: names are unique and defined before use, arities fit, every op is of the closed set,
-    every non-constant tensor is reached from the inputs, and outputs exist."""
+    every non-constant tensor is reached from the inputs, outputs exist, and every name is text that can be written."""
     known: dict[str, None] = {}
 
     def define(name: str, where: str) -> None:
@@ -154,6 +154,9 @@ def check(graph: Graph) -> None:
             raise GraphError(f"{where}: tensor {name!r} is not declared")
         known[name] = None
 
+    for name in (graph.name, graph.profile, *graph.tensors, *(op.layer for op in graph.ops), *graph.notes):
+        if not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
+            raise GraphError(f"the name {name!r} is no text (half a surrogate pair is no character); rename it")
     if not graph.inputs or not graph.outputs:
         raise GraphError(f"graph {graph.name!r} has no {'outputs' if graph.inputs else 'inputs'}")
     for entry in graph.inputs:

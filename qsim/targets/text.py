@@ -73,8 +73,15 @@ def library(target: str) -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """Model and layer names as comment text: printable ASCII, nothing that ends a comment."""
-    return re.sub(r"[^ -~]", "?", text).replace("*/", "* /").replace("\\", "/")
+    """Model and layer names as comment text: printable ASCII, nothing that ends or starts a comment, and no trigraph
+    (of a backslash, which would end the line's end)."""
+    plain = re.sub(r"[^ -~]", "?", text).replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
+    return plain.replace("??/", "?? /")
+
+
+def cell(text: str) -> str:
+    """``text`` as a cell of a Markdown table."""
+    return one_line(text).replace("|", "\\|")
 
 
 def header_lines(graph: Graph, target: str) -> list[str]:

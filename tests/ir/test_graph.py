@@ -113,6 +113,8 @@ def test_structural_checks() -> None:
     )
     with pytest.raises(GraphError, match="declared but never made"):
         rebuild(graph, tensors={**graph.tensors, "ghost": extra})
+    with pytest.raises(GraphError, match=r"name 'net\\udce9' is no text"):
+        rebuild(graph, name="net\udce9")
     requantize = next(op for op in graph.ops if isinstance(op, o.Requantize))
     with pytest.raises(GraphError, match="do not lie within"):
         rebuild(graph, ops=tuple(dataclasses.replace(op, high=99) if op is requantize else op for op in graph.ops))

@@ -22,7 +22,7 @@ from qsim.targets.c.parts import ConstArray, Kernel, Lowering, Params
 from qsim.targets.c.plan import ALIGNMENT, Schedule, schedule, scratch_of
 from qsim.targets.c.types import CType, storage
 from qsim.targets.target import Files
-from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
+from qsim.targets.text import cell, header_lines, identifier, identifiers, library, one_line, render
 
 _MAX_ELEMENTS = (1 << 31) - 1
 _TEMPLATES = (
@@ -167,7 +167,7 @@ class Design:
 
 def files(design: Design) -> Files:
     """Relative file name -> text."""
-    more = {"kernel_headers": design.kernel_headers, "arguments": design.arguments}
+    more = {"kernel_headers": design.kernel_headers, "arguments": design.arguments, "cell": cell}
     made = {name: render(f"c/{name}.j2", design, **more) for name in _TEMPLATES}
     lib = library("c")
     made |= {name: lib[name] for name in design.library}

@@ -22,13 +22,11 @@ from qsim.targets.hls.network import (
     Row,
     Stream,
     Written,
-    cell,
-    comment_text,
     signature,
 )
 from qsim.targets.hls.text import Context, ap_type, wrapped
 from qsim.targets.target import Files, StoredWeights
-from qsim.targets.text import header_lines, identifier, identifiers, library, one_line, render
+from qsim.targets.text import cell, header_lines, identifier, identifiers, library, one_line, render
 from qsim.version import install
 
 DEFAULT_PART, DEFAULT_CLOCK_NS, DEFAULT_LANES = "xc7a100tcsg324-1", 5.0, 32
@@ -151,7 +149,7 @@ def plan(graph: Graph, options: Options | None = None) -> Design:
         graph=graph,
         header=header_lines(graph, "hls"),
         model=one_line(graph.name),
-        notes=[comment_text(note) for note in graph.notes],
+        notes=[one_line(note) for note in graph.notes],
         note_lines=_note_lines(graph),
         top=top,
         guard=top.upper() + "_H",
@@ -209,7 +207,7 @@ def _note_lines(graph: Graph) -> list[str]:
     """The graph's notes as lines of // comments; no line ends in a backslash, which would join it to the next."""
     lines = []
     for note in graph.notes:
-        lines += wrap(comment_text(note), 116, initial_indent="Note: ", subsequent_indent="    ")
+        lines += wrap(one_line(note), 116, initial_indent="Note: ", subsequent_indent="    ")
     return [line + "." if line.endswith("\\") else line for line in lines]
 
 

@@ -9,7 +9,7 @@ from qsim.ir import Graph
 from qsim.targets.hls.fifo import DEFAULT_DEPTH, fork_depths, readers
 from qsim.targets.hls.lower.tables import VIEWS
 from qsim.targets.hls.text import Context, Table, View, const, wrapped
-from qsim.targets.text import one_line
+from qsim.targets.text import cell, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class Network:
 
     def _beats(self, port: Port, kernel: str, streams: list[str]) -> None:
         """The process between a port with TLAST and the stream of its codes."""
-        comment = comment_text(f"{port.tensor}: {port.elements} beats of {port.bits} bits, TLAST with the last")
+        comment = one_line(f"{port.tensor}: {port.elements} beats of {port.bits} bits, TLAST with the last")
         config = (const("elements", port.elements), const("bits", port.bits))
         view = View(equation="", kernel=kernel, config=config)
         text = self._call(view, f"{port.name}_beats", "ports", comment, streams)
@@ -191,7 +191,7 @@ class Network:
             return
         if not branches:
             name = f"{self.names[tensor]}_discard"
-            comment = comment_text(f"{tensor}: nothing reads it")
+            comment = one_line(f"{tensor}: nothing reads it")
             view = View(equation="", kernel="discard", config=(const("elements", t.size),))
             text = self._call(view, name, tensor, comment, [source])
             self.calls.append(Call(comment=comment, text=text, trace=None))
@@ -202,7 +202,7 @@ class Network:
             Written(
                 name=name,
                 body="fork",
-                comment=comment_text(f"{tensor} to {many}"),
+                comment=one_line(f"{tensor} to {many}"),
                 ins=(("in0", self._type(tensor)),),
                 outs=tuple((f"out{i}", self._type(tensor)) for i in range(len(branches))),
                 sizes=(t.size,),
@@ -234,14 +234,14 @@ class Network:
             if i in view.broadcasts:
                 repeat = view.broadcasts[i]
                 repeated = f"{name}_broadcast{i}"
-                comment = comment_text(f"{tensor}: {repeat.equation}")
+                comment = one_line(f"{tensor}: {repeat.equation}")
                 target_stream = self._stream(f"{repeated}_s", source)
                 text = self._call(repeat, repeated, op.layer, comment, [stream, target_stream])
                 self.calls.append(Call(comment=comment, text=text, trace=None))
                 stream = target_stream
             streams.append(stream)
         shape = "x".join(map(str, t.shape)) or "1"
-        comment = comment_text(f"{tensor}: {view.equation}; {shape} {t.format}")
+        comment = one_line(f"{tensor}: {view.equation}; {shape} {t.format}")
         if view.kernel:
             text = self._call(view, name, op.layer, comment, [*streams, target])
         else:
@@ -275,13 +275,3 @@ class Network:
             )
         )
         self._distribute(tensor)
-
-
-def comment_text(text: str) -> str:
-    """``text`` for a // comment: one line that does not end in a trigraph for a backslash."""
-    return one_line(text).replace("??/", "?? /")
-
-
-def cell(text: str) -> str:
-    """``text`` for a cell of a Markdown table."""
-    return one_line(text).replace("|", "\\|")

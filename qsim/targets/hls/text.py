@@ -88,7 +88,7 @@ def table(
         type=f"qsim::rom<{fmt.width}, {'true' if fmt.signed else 'false'}>::type",
         dims="".join(f"[{n}]" for n in values.shape),
         lines=tuple(rows(values, "    ")),
-        comment=one_line(comment).replace("??/", "?? /"),
+        comment=one_line(comment),
     )
 
 

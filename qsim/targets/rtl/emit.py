@@ -13,7 +13,7 @@ from qsim.targets.rtl.network import kernels as s
 from qsim.targets.rtl.network.products import layer_products
 from qsim.targets.rtl.text import flag, mem_lines, number
 from qsim.targets.target import Files
-from qsim.targets.text import environment, header_lines, library, one_line
+from qsim.targets.text import cell, environment, header_lines, library, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def _stream_view(stream: s.Stream, d: Design) -> StreamView:
         id=d.names[stream],
         width=stream.format.width,
         signed=flag(stream.format.signed),
-        comment=f"{one_line(stream.label)}: {stream.format}, {stream.size} beats a frame",
+        comment=f"Stream {one_line(stream.label)}: {stream.format}, {stream.size} beats a frame",
         readers=tuple(
             ReaderView(id=_reader(d, link), depth=d.schedule.depths[link]) for link in d.network.links[stream]
         ),
@@ -237,7 +237,7 @@ def _readme(d: Design) -> str:
     plan = d.schedule
     products = [
         ProductsView(
-            layer=one_line(p.layer),
+            layer=cell(p.layer),
             weights=p.weights,
             encoding=str(p.encoding),
             bits=p.bits,
@@ -256,12 +256,12 @@ def _readme(d: Design) -> str:
             model=one_line(d.graph.name),
             latency=plan.latency,
             interval=plan.interval,
-            layers=[(one_line(layer), n, plan.multipliers.get(layer, 0)) for layer, n in plan.cycles.items()],
+            layers=[(cell(layer), n, plan.multipliers.get(layer, 0)) for layer, n in plan.cycles.items()],
             multipliers=sum(plan.multipliers.values()),
             products=products,
-            shapes={port.prefix: _shape(port, d.graph) for port in d.ports},
+            carried={port.prefix: (cell(port.tensor), _shape(port, d.graph)) for port in d.ports},
             tensors=[
-                (one_line(name), d.names[stream], str(stream.format)) for name, stream in d.network.tensors.items()
+                (cell(name), d.names[stream], str(stream.format)) for name, stream in d.network.tensors.items()
             ],
             notes=[one_line(note) for note in d.graph.notes],
         )
