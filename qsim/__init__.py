@@ -6,12 +6,13 @@ from importlib import import_module
 
 from qsim.compare.verify import verify  # isort: skip
 from qsim.debug.diff.diff import diff
+from qsim.evaluation.evaluate import evaluate
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 from qsim.targets.files import emit
 from qsim.version import __version__
 
-__all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "load", "verify"]
+__all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "evaluate", "load", "verify"]
 
 
 def __getattr__(name: str) -> object:

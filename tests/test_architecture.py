@@ -29,6 +29,7 @@ ORDER = (
     "targets",
     "compare",
     "estimate",
+    "evaluation",
     "debug",
     "demo",
     "cli",

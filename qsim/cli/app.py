@@ -16,6 +16,7 @@ import click
 
 from qsim.cli import mcu, view
 from qsim.cli.debug import COMMANDS, show_health, write_worst_case
+from qsim.cli.evaluate import evaluate_command
 from qsim.cli.files import check_writable, write_arrays
 from qsim.cli.mcu import mcu_option
 from qsim.cli.options import model_options
@@ -248,7 +249,7 @@ def doctor(source: ModelSource) -> int:
     return 1 if any(f.level == "unsupported" for f in findings) else 0
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, evaluate_command):
     cli.add_command(_command)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -58,8 +59,20 @@ def read_npz(path: str | Path) -> dict[str, Array]:
     return found
 
 
-def _array(file: IO[bytes], size: int) -> Array:
-    """One array in numpy's format. size: bytes that there are, header included."""
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file in numpy's format says of its array. fortran: the first axis runs fastest."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+
+def read_header(file: IO[bytes], size: int) -> Header:
+    """The header of one array in numpy's format; ``file`` stands behind it afterwards. size: bytes that there are.
+
+    Raises ValueError for anything but plain numbers, and where the array claims more bytes than there are.
+    """
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
@@ -70,10 +83,22 @@ def _array(file: IO[bytes], size: int) -> Array:
     if any(n < 0 for n in shape):
         raise ValueError(f"its shape is {shape}")
     wanted = math.prod(shape) * dtype.itemsize
-    if wanted > min(size, MOST_BYTES):
+    if wanted > size:
         raise ValueError(f"shape {shape} of {dtype} takes {wanted:,} bytes, it holds {size:,}")
+    return Header(shape=shape, dtype=dtype, fortran=fortran)
+
+
+def read_exactly(file: IO[bytes], wanted: int) -> bytes:
+    """``wanted`` bytes. Raises ValueError where the file ends before."""
     data = file.read(wanted)
     if len(data) < wanted:
         raise ValueError(f"it ends after {len(data):,} of {wanted:,} bytes")
-    flat = np.frombuffer(data, dtype=dtype)
-    return flat.reshape(shape[::-1]).T.copy() if fortran else flat.reshape(shape).copy()
+    return data
+
+
+def _array(file: IO[bytes], size: int) -> Array:
+    """One array in numpy's format. size: bytes that there are, header included."""
+    header = read_header(file, min(size, MOST_BYTES))
+    data = read_exactly(file, math.prod(header.shape) * header.dtype.itemsize)
+    flat = np.frombuffer(data, dtype=header.dtype)
+    return flat.reshape(header.shape[::-1]).T.copy() if header.fortran else flat.reshape(header.shape).copy()

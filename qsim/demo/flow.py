@@ -11,8 +11,9 @@ import numpy as np
 
 from qsim.compare.verify import Report, TargetResult, verify_planned
 from qsim.debug.pages.figures import figures
-from qsim.debug.pages.report import Accuracy, Content, Figure, confusion_matrix, html, observe
+from qsim.debug.pages.report import Accuracy, Content, Figure, html, observe
 from qsim.errors import UsageError
+from qsim.evaluation.counts import confusion_matrix
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array

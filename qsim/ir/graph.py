@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from qsim.errors import GraphError
 from qsim.ir.encode import document
@@ -140,6 +140,15 @@ class Graph:
 
     def __hash__(self) -> int:
         return hash(self.hash)
+
+    def __reduce__(self) -> tuple[Callable[..., Graph], tuple[object, ...]]:
+        """Graphs go to other processes as their fields, and are checked there again."""
+        values = (dict(v) if isinstance(v := getattr(self, f.name), Mapping) else v for f in fields(self))
+        return _made, tuple(values)
+
+
+def _made(*values: Any) -> Graph:
+    return Graph(**{entry.name: value for entry, value in zip(fields(Graph), values, strict=True)})
 
 
 def check(graph: Graph) -> None:

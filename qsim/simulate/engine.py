@@ -102,12 +102,17 @@ class Simulator:
                 for entry, values in zip(self.graph.inputs, arrays)
             }
             traced = self._run(codes, self._outputs)
-            for out in self.graph.outputs:
-                real = self.graph[out.tensor].quantization.real(traced[out.tensor])
-                if out.order:
-                    real = real.transpose(0, *(axis + 1 for axis in out.order))
-                found[out.tensor][first:end] = _rounded(BOUNDARIES[out.boundary](real), out.rounded)
+            for name, array in found.items():
+                array[first:end] = self.real_output(name, traced[name])
         return self._single(found)
+
+    def real_output(self, name: str, codes: Array) -> Array:
+        """An output's codes (N, *shape) as ``run`` gives them: real values, in the source's order."""
+        out = next(out for out in self.graph.outputs if out.tensor == name)
+        real = self.graph[name].quantization.real(codes)
+        if out.order:
+            real = real.transpose(0, *(axis + 1 for axis in out.order))
+        return _rounded(BOUNDARIES[out.boundary](real), out.rounded)
 
     def run_codes(self, codes: Arrays) -> Any:
         """Integer codes in, integer codes out (int64), without any boundary function.

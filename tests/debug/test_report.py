@@ -12,8 +12,9 @@ from graphs import corner_codes, small_cnn
 
 from qsim.compare.report import Report, TargetResult, compare
 from qsim.debug.pages.layout import BOX_HEIGHT, BOX_WIDTH, place, ranks
-from qsim.debug.pages.report import Accuracy, Content, Figure, confusion_matrix, observe
+from qsim.debug.pages.report import Accuracy, Content, Figure, observe
 from qsim.debug.pages.report import html as page
+from qsim.evaluation.counts import confusion_matrix
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from qsim.compare.report import Report
 from qsim.debug.pages import layout
 from qsim.ir import Graph, quantization_text
@@ -63,13 +61,6 @@ class Content:
 def observe(trace: Mapping[str, Array]) -> dict[str, tuple[int, int]]:
     """The lowest and highest code of every tensor of a trace."""
     return {name: (int(codes.min()), int(codes.max())) for name, codes in trace.items()}
-
-
-def confusion_matrix(labels: Array, predictions: Array) -> Array:
-    """Counts (classes, classes): row = label, column = prediction."""
-    classes = int(max(labels.max(), predictions.max())) + 1
-    flat = np.bincount(labels.astype(np.int64) * classes + predictions.astype(np.int64), minlength=classes * classes)
-    return flat.reshape(classes, classes)
 
 
 def html(content: Content) -> str:
@@ -246,4 +237,4 @@ def _confusion(matrix: Array | None) -> dict[str, Any] | None:
     return {"rows": rows, "classes": list(range(len(rows)))}
 
 
-__all__ = ["Accuracy", "Content", "Figure", "clip", "confusion_matrix", "html", "observe"]
+__all__ = ["Accuracy", "Content", "Figure", "clip", "html", "observe"]
