@@ -21,6 +21,7 @@ from qsim.cli.files import check_writable, write_arrays
 from qsim.cli.mcu import mcu_option
 from qsim.cli.options import model_options
 from qsim.cli.rescale import show_difference, show_rescales
+from qsim.cli.sweep import sweep_command
 from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.compare.verify import verify_planned
@@ -249,7 +250,7 @@ def doctor(source: ModelSource) -> int:
     return 1 if any(f.level == "unsupported" for f in findings) else 0
 
 
-for _command in (*COMMANDS, evaluate_command):
+for _command in (*COMMANDS, evaluate_command, sweep_command):
     cli.add_command(_command)
 
 

@@ -77,6 +77,9 @@ class Planned(Protocol):
     @property
     def graph(self) -> Graph: ...
 
+    def figures(self) -> tuple[Figure, ...]:
+        """What the design says of its cost, before anything is built."""
+
     def files(self) -> Files:
         """Every file, by name."""
 
@@ -131,7 +134,8 @@ class Target(Generic[O, D, S, M]):
     options: frozen dataclass of what ``plan`` takes, every field with a default and ``metadata={"help": ...}``;
     settings: the same for ``run``; thorough: the settings under which a run checks the target's own predictions too.
     tools: searches for what building and running need, each raising ToolMissingError. plan: raises UnsupportedError for
-    what the target cannot express exactly. weights: output tensor of each operation with weights -> where the design
+    what the target cannot express exactly. predicted: what the design says of its cost before anything is built;
+    figures: those, and what a run measured. weights: output tensor of each operation with weights -> where the design
     holds them.
     """
 
@@ -144,6 +148,7 @@ class Target(Generic[O, D, S, M]):
     plan: Callable[[Graph, O], D]
     files: Callable[[D], Files]
     run: Callable[[D, Path, Mapping[str, Array], S], Run[M]]
+    predicted: Callable[[D], tuple[Figure, ...]]
     figures: Callable[[D, Run[M]], tuple[Figure, ...]]
     weights: Callable[[D], Mapping[str, StoredWeights]]
 
@@ -166,6 +171,9 @@ class PlannedFor(Generic[O, D, S, M]):
     target: Target[O, D, S, M]
     graph: Graph
     design: D
+
+    def figures(self) -> tuple[Figure, ...]:
+        return self.target.predicted(self.design)
 
     def files(self) -> Files:
         """Every file, in the order of names."""

@@ -92,3 +92,21 @@ def test_wrong_calls(run: Run, data: tuple[Path, Path], options: tuple[str, ...]
     code, out, err = run("evaluate", MODEL, "--data", x, *(y if o == "Y" else o for o in options))
     assert (code, out) == (2, "")
     assert said in " ".join(err.split())
+
+
+def test_sweep(run: Run, data: tuple[Path, Path], tmp_path: Path) -> None:
+    x, y = data
+    table, report = tmp_path / "s.csv", tmp_path / "s.html"
+    options = ("--data", x, "--labels", y, "--vary", "rtl.folding=8,64", "--target", "rtl")
+    code, out, err = run("sweep", MODEL, *options, "--csv", table, "--report", report)
+    assert code == 0
+    assert "rtl.folding 64" in err
+    rows = table.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["rtl.folding", "8", "64"]
+    assert f"{100 * float(rows[1].split(',')[1]):.2f} %" in out
+    assert "<svg" in report.read_text()
+    code, out, _ = run("sweep", MODEL, *options, "--json")
+    assert (code, [p["choices"]["rtl.folding"] for p in json.loads(out)["points"]]) == (0, ["8", "64"])
+    code, _, err = run("sweep", MODEL, *options, "--csv", tmp_path / "s.txt")
+    assert code == 2
+    assert ".csv file" in " ".join(err.split())

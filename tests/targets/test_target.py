@@ -98,6 +98,7 @@ TOY = Target(
     plan=plan,
     files=emitted,
     run=run,
+    predicted=lambda design: figures(design, Run(tensors={}, measured=False))[:1],
     figures=figures,
     weights=weights,
 )

@@ -9,14 +9,18 @@ from qsim.targets.c.run import Measured, Settings, compiler, run
 from qsim.targets.target import Figure, Run, StoredWeights, Target
 
 
-def figures(design: Design, run: Run[Measured]) -> tuple[Figure, ...]:
-    """What compiled it, and the bytes that the model takes."""
+def predicted(design: Design) -> tuple[Figure, ...]:
+    """The bytes that the model takes."""
     taken = design.footprint
     return (
-        Figure(name="compiler", value=run.measured.compiler),
         Figure(name="ROM: weights and tables", value=taken.rom, unit="bytes"),
         Figure(name="RAM: arena and stack", value=taken.arena + taken.stack, unit="bytes"),
     )
+
+
+def figures(design: Design, run: Run[Measured]) -> tuple[Figure, ...]:
+    """What compiled it, and the bytes that the model takes."""
+    return (Figure(name="compiler", value=run.measured.compiler), *predicted(design))
 
 
 def weights(design: Design) -> Mapping[str, StoredWeights]:
@@ -37,8 +41,9 @@ C = Target(
     plan=plan,
     files=files,
     run=run,
+    predicted=predicted,
     figures=figures,
     weights=weights,
 )
 
-__all__ = ["C", "figures", "weights"]
+__all__ = ["C", "figures", "predicted", "weights"]

@@ -14,6 +14,17 @@ from qsim.targets.rtl.run import Measured, Settings, packages, run
 from qsim.targets.target import Figure, Run, StoredWeights, Target
 
 
+def predicted(design: Design) -> tuple[Figure, ...]:
+    """Multipliers and cycles of the schedule, and the weights' memories."""
+    plan = design.schedule
+    return (
+        Figure(name="multipliers", value=sum(plan.multipliers.values())),
+        Figure(name="latency", value=plan.latency, unit="cycles"),
+        Figure(name="cycles between frames", value=plan.interval, unit="cycles"),
+        Figure(name="weights", value=sum(w.bits for w in weights(design).values()), unit="bits"),
+    )
+
+
 def figures(design: Design, run: Run[Measured]) -> tuple[Figure, ...]:
     """Multipliers, and the cycles of a free run beside the predicted ones, where something ran free: latency is the
     first frame's, the interval that between the last two."""
@@ -51,8 +62,9 @@ RTL = Target(
     plan=plan,
     files=files,
     run=run,
+    predicted=predicted,
     figures=figures,
     weights=weights,
 )
 
-__all__ = ["RTL", "figures", "weights"]
+__all__ = ["RTL", "figures", "predicted", "weights"]
