@@ -16,6 +16,13 @@
 #define QSIM_PARAMS QSIM_JOIN(QSIM_NAME, _params)
 #define QSIM_ONE QSIM_JOIN(QSIM_NAME, _one)
 
+/* Functions that exist for 32 and for 64 bits: their file includes itself with QSIM_WIDTH set to the one, then the other.
+ * QSIM_OF(f) is the function's name, f_i32 or f_i64.
+ */
+#define QSIM_INT QSIM_JOIN(QSIM_JOIN(int, QSIM_WIDTH), _t)
+#define QSIM_UINT QSIM_JOIN(QSIM_JOIN(uint, QSIM_WIDTH), _t)
+#define QSIM_OF(name) QSIM_JOIN(name##_i, QSIM_WIDTH)
+
 /* Accumulators that live at once, on the stack, in kernels and fused layers that add up a row of channels. */
 #define QSIM_BLOCK 64
 
@@ -53,19 +60,6 @@ static inline int32_t qsim_sum_i32(int32_t a, int32_t b)
 static inline int64_t qsim_sum_i64(int64_t a, int64_t b)
 {
     return a + b;
-}
-
-/* Window arithmetic: of the taps start, start + step, ..., ``taps`` in all, those inside 0 ... size - 1 are the taps
- * qsim_first_tap ... qsim_end_tap - 1 (none, if the end does not exceed the first). step > 0.
- */
-static inline int32_t qsim_first_tap(int32_t start, int32_t step)
-{
-    return start >= 0 ? 0 : (step - 1 - start) / step;
-}
-
-static inline int32_t qsim_end_tap(int32_t start, int32_t step, int32_t size, int32_t taps)
-{
-    return start >= size ? 0 : qsim_min_i32(taps, (size - start + step - 1) / step);
 }
 
 #endif

@@ -13,49 +13,36 @@ typedef struct {
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T input_zero_point;
     QSIM_T product_scale;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
+    qsim_window window;
     int32_t group_inputs;
     int32_t group_outputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
-    const int32_t taps = v_end > v_begin ? v_end - v_begin : 0;
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
+    const int32_t taps = place.v_end > place.v_begin ? place.v_end - place.v_begin : 0;
     /* A row of taps is one contiguous run of the image unless it is dilated or grouped. */
-    const int contiguous = p->dilation_width == 1 && p->group_inputs == p->inputs;
+    const int contiguous = p->dilation_width == 1 && p->group_inputs == p->window.inputs;
     const int32_t runs = contiguous ? qsim_min_i32(taps, 1) : taps;
-    const int32_t length = contiguous ? taps * p->inputs : p->group_inputs;
+    const int32_t length = contiguous ? taps * p->window.inputs : p->group_inputs;
 
     for (int32_t i = 0; i < count; ++i) {
         const int32_t output = first + i;
         const int32_t first_input = output / p->group_outputs * p->group_inputs;
         QSIM_T sum = 0;
 
-        for (int32_t u = u_begin; runs > 0 && u < u_end; ++u) {
-            const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v_begin * p->dilation_width;
-            const int32_t tap = (output * p->kernel_height + u) * p->kernel_width + v_begin;
-            const QSIM_X *xs = x + pixel * p->inputs + first_input;
+        for (int32_t u = place.u_begin; runs > 0 && u < place.u_end; ++u) {
+            const int32_t down = u * p->dilation_height;
+            const int32_t tap = (output * p->window.kernel_height + u) * p->window.kernel_width + place.v_begin;
+            const QSIM_X *xs = x + qsim_tap(&p->window, place, down, place.v_begin * p->dilation_width) + first_input;
             const QSIM_W *ws = p->weights + tap * p->group_inputs;
 
             for (int32_t run = 0; run < runs; ++run) {
-                const QSIM_X *xr = xs + run * p->dilation_width * p->inputs;
+                const QSIM_X *xr = xs + run * p->dilation_width * p->window.inputs;
                 const QSIM_W *wr = ws + run * p->group_inputs;
 
                 for (int32_t k = 0; k < length; ++k) {

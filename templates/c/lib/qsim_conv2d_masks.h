@@ -18,30 +18,17 @@ typedef struct {
     QSIM_T input_zero_point;
     QSIM_T product_scale;
     int32_t words;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
+    qsim_window window;
     int32_t group_inputs;
     int32_t group_outputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
 
     for (int32_t i = 0; i < count; ++i) {
         const int32_t output = first + i;
@@ -49,11 +36,10 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
         const uint32_t *weights = p->weights + output * p->words * (1 + QSIM_TERNARY);
         QSIM_T sum = 0;
 
-        for (int32_t u = u_begin; u < u_end; ++u) {
-            for (int32_t v = v_begin; v < v_end; ++v) {
-                const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v * p->dilation_width;
-                const QSIM_X *xs = x + pixel * p->inputs + first_input;
-                int32_t at = (u * p->kernel_width + v) * p->group_inputs;
+        for (int32_t u = place.u_begin; u < place.u_end; ++u) {
+            for (int32_t v = place.v_begin; v < place.v_end; ++v) {
+                const QSIM_X *xs = x + qsim_tap(&p->window, place, u * p->dilation_height, v * p->dilation_width) + first_input;
+                int32_t at = (u * p->window.kernel_width + v) * p->group_inputs;
                 int32_t left_over = p->group_inputs;
 
                 while (left_over > 0) {

@@ -18,38 +18,24 @@ typedef struct {
                                 from the lowest: 1 for +1; in the second word of a pair 1 for -1 */
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T product_scale;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
+    qsim_window window;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
     uint32_t planes[QSIM_PLANES][QSIM_WORDS] = {{0}};
     int32_t total = 0; /* at most 256 words of 32 codes up to 15 */
 
-    for (int32_t u = u_begin; u < u_end; ++u) {
-        for (int32_t v = v_begin; v < v_end; ++v) {
-            const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v * p->dilation_width;
-            const QSIM_X *xs = x + pixel * p->inputs;
-            int32_t at = (u * p->kernel_width + v) * p->inputs;
+    for (int32_t u = place.u_begin; u < place.u_end; ++u) {
+        for (int32_t v = place.v_begin; v < place.v_end; ++v) {
+            const QSIM_X *xs = x + qsim_tap(&p->window, place, u * p->dilation_height, v * p->dilation_width);
+            int32_t at = (u * p->window.kernel_width + v) * p->window.inputs;
 
-            for (int32_t k = 0; k < p->inputs; ++k) {
+            for (int32_t k = 0; k < p->window.inputs; ++k) {
                 const uint32_t code = (uint32_t)xs[k];
 
                 for (int32_t plane = 0; plane < QSIM_PLANES; ++plane) {

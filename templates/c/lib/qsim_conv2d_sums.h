@@ -20,17 +20,9 @@ typedef struct {
     QSIM_T input_zero_point;
     QSIM_T product_scale;
     int32_t words;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
+    qsim_window window;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 /* The channels of the pixel under tap (u, v); NULL outside the image and behind the last tap. */
@@ -39,17 +31,17 @@ static const QSIM_X *QSIM_ONE(const QSIM_X *x, int32_t top, int32_t left, int32_
     const int32_t i = top + u * p->dilation_height;
     const int32_t j = left + v * p->dilation_width;
 
-    if (u >= p->kernel_height || i < 0 || i >= p->height || j < 0 || j >= p->width) {
+    if (u >= p->window.kernel_height || i < 0 || i >= p->window.height || j < 0 || j >= p->window.width) {
         return NULL;
     }
-    return x + (i * p->width + j) * p->inputs;
+    return x + qsim_pixel(&p->window, i, j);
 }
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
+    const int32_t top = row * p->window.stride_height - p->window.pad_top;
+    const int32_t left = column * p->window.stride_width - p->window.pad_left;
     const int32_t stride = p->words * (1 + QSIM_TERNARY);
 
     for (int32_t done = 0; done < count; done += QSIM_BLOCK) {
@@ -71,9 +63,9 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
 
                 for (int32_t k = 0; k < 4; ++k) {
                     value[k] = pixel != NULL ? (QSIM_T)pixel[c] - QSIM_ZERO_POINT : 0;
-                    if (++c == p->inputs) {
+                    if (++c == p->window.inputs) {
                         c = 0;
-                        v = v + 1 < p->kernel_width ? v + 1 : 0;
+                        v = v + 1 < p->window.kernel_width ? v + 1 : 0;
                         u += v == 0 ? 1 : 0;
                         pixel = QSIM_ONE(x, top, left, u, v, p);
                     }

@@ -16,44 +16,31 @@ typedef struct {
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T product_scale;
     QSIM_T input_zero_point;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
+    qsim_window window;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
     uint32_t signs[QSIM_WORDS] = {0};
     uint32_t inside[QSIM_WORDS] = {0};
     int32_t taps = 0;
 
-    for (int32_t u = u_begin; u < u_end; ++u) {
-        for (int32_t v = v_begin; v < v_end; ++v) {
-            const int32_t pixel = (top + u * p->dilation_height) * p->width + left + v * p->dilation_width;
-            const int32_t at = (u * p->kernel_width + v) * p->inputs;
+    for (int32_t u = place.u_begin; u < place.u_end; ++u) {
+        for (int32_t v = place.v_begin; v < place.v_end; ++v) {
+            const QSIM_X *xs = x + qsim_tap(&p->window, place, u * p->dilation_height, v * p->dilation_width);
+            const int32_t at = (u * p->window.kernel_width + v) * p->window.inputs;
 
-            for (int32_t k = 0; k < p->inputs; ++k) {
+            for (int32_t k = 0; k < p->window.inputs; ++k) {
                 const uint32_t bit = UINT32_C(1) << ((at + k) & 31);
 
-                signs[(at + k) >> 5] |= (QSIM_T)x[pixel * p->inputs + k] > QSIM_ZERO_POINT ? bit : 0u;
+                signs[(at + k) >> 5] |= (QSIM_T)xs[k] > QSIM_ZERO_POINT ? bit : 0u;
                 inside[(at + k) >> 5] |= bit;
             }
-            taps += p->inputs;
+            taps += p->window.inputs;
         }
     }
     for (int32_t i = 0; i < count; ++i) {

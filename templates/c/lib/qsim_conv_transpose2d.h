@@ -13,15 +13,7 @@ typedef struct {
     const QSIM_T *bias; /* [outputs], or NULL */
     QSIM_T input_zero_point;
     QSIM_T product_scale;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t pad_top;
-    int32_t pad_left;
+    qsim_window window;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
@@ -31,24 +23,25 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
         const int32_t output = first + i;
         QSIM_T sum = 0;
 
-        for (int32_t u = 0; u < p->kernel_height; ++u) {
-            const int32_t y_offset = row + p->pad_top - u;
-            const int32_t input_row = y_offset / p->stride_height;
+        for (int32_t u = 0; u < p->window.kernel_height; ++u) {
+            const int32_t y_offset = row + p->window.pad_top - u;
+            const int32_t input_row = y_offset / p->window.stride_height;
 
-            if (y_offset < 0 || y_offset % p->stride_height != 0 || input_row >= p->height) {
+            if (y_offset < 0 || y_offset % p->window.stride_height != 0 || input_row >= p->window.height) {
                 continue;
             }
-            for (int32_t v = 0; v < p->kernel_width; ++v) {
-                const int32_t x_offset = column + p->pad_left - v;
-                const int32_t input_column = x_offset / p->stride_width;
+            for (int32_t v = 0; v < p->window.kernel_width; ++v) {
+                const int32_t x_offset = column + p->window.pad_left - v;
+                const int32_t input_column = x_offset / p->window.stride_width;
                 const QSIM_X *xs = x;
-                const QSIM_W *ws = p->weights + ((output * p->kernel_height + u) * p->kernel_width + v) * p->inputs;
+                const int32_t tap = (output * p->window.kernel_height + u) * p->window.kernel_width + v;
+                const QSIM_W *ws = p->weights + tap * p->window.inputs;
 
-                if (x_offset < 0 || x_offset % p->stride_width != 0 || input_column >= p->width) {
+                if (x_offset < 0 || x_offset % p->window.stride_width != 0 || input_column >= p->window.width) {
                     continue;
                 }
-                xs += (input_row * p->width + input_column) * p->inputs;
-                for (int32_t c = 0; c < p->inputs; ++c) {
+                xs += qsim_pixel(&p->window, input_row, input_column);
+                for (int32_t c = 0; c < p->window.inputs; ++c) {
                     sum += ((QSIM_T)xs[c] - QSIM_ZERO_POINT) * (QSIM_T)ws[c];
                 }
             }

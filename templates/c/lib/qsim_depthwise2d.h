@@ -14,41 +14,27 @@ typedef struct {
     const QSIM_T *bias; /* [inputs * multiplier], or NULL */
     QSIM_T input_zero_point;
     QSIM_T product_scale;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
+    qsim_window window;
     int32_t multiplier;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
-    const int32_t outputs = p->inputs * p->multiplier;
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
+    const int32_t outputs = p->window.inputs * p->multiplier;
 
     for (int32_t done = 0; done < count; done += QSIM_BLOCK) {
         const int32_t begin = first + done;
         const int32_t block = qsim_min_i32(QSIM_BLOCK, count - done);
         QSIM_T sum[QSIM_BLOCK] = {0};
 
-        for (int32_t u = u_begin; u < u_end; ++u) {
-            for (int32_t v = v_begin; v < v_end; ++v) {
-                const QSIM_X *xs =
-                    x + ((top + u * p->dilation_height) * p->width + left + v * p->dilation_width) * p->inputs;
-                const QSIM_W *ws = p->weights + (u * p->kernel_width + v) * outputs + begin;
+        for (int32_t u = place.u_begin; u < place.u_end; ++u) {
+            for (int32_t v = place.v_begin; v < place.v_end; ++v) {
+                const QSIM_X *xs = x + qsim_tap(&p->window, place, u * p->dilation_height, v * p->dilation_width);
+                const QSIM_W *ws = p->weights + (u * p->window.kernel_width + v) * outputs + begin;
 
                 for (int32_t i = 0; i < block; ++i) {
                     sum[i] += ((QSIM_T)xs[QSIM_INPUT(begin + i)] - QSIM_ZERO_POINT) * (QSIM_T)ws[i];

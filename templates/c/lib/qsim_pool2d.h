@@ -8,26 +8,13 @@
  * Preconditions: x is the whole image; y points at the first of the ``count`` channels and does not overlap x.
  */
 typedef struct {
-    int32_t height;
-    int32_t width;
-    int32_t channels;
-    int32_t pool_height;
-    int32_t pool_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t pad_top;
-    int32_t pad_left;
+    qsim_window window;
 } QSIM_PARAMS;
 
 static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, 1);
-    const int32_t u_end = qsim_end_tap(top, 1, p->height, p->pool_height);
-    const int32_t v_begin = qsim_first_tap(left, 1);
-    const int32_t v_end = qsim_end_tap(left, 1, p->width, p->pool_width);
+    const qsim_place place = qsim_place_at(&p->window, row, column, 1, 1);
 
     for (int32_t done = 0; done < count; done += QSIM_BLOCK) {
         const int32_t block = qsim_min_i32(QSIM_BLOCK, count - done);
@@ -36,9 +23,9 @@ static void QSIM_NAME(const QSIM_X *x, QSIM_Y *restrict y, int32_t row, int32_t 
         for (int32_t i = 0; i < block; ++i) {
             result[i] = QSIM_INITIAL;
         }
-        for (int32_t u = u_begin; u < u_end; ++u) {
-            for (int32_t v = v_begin; v < v_end; ++v) {
-                const QSIM_X *xs = x + ((top + u) * p->width + left + v) * p->channels + first + done;
+        for (int32_t u = place.u_begin; u < place.u_end; ++u) {
+            for (int32_t v = place.v_begin; v < place.v_end; ++v) {
+                const QSIM_X *xs = x + qsim_tap(&p->window, place, u, v) + first + done;
 
                 for (int32_t i = 0; i < block; ++i) {
                     result[i] = QSIM_COMBINE(result[i], (QSIM_T)xs[i]);

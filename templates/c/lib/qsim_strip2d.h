@@ -12,17 +12,9 @@ typedef struct {
     const int8_t *weights; /* [inputs / 4][kernel_height][kernel_width][4] */
     const int32_t *bias;
     int32_t zero_point;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
+    qsim_window window;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 #define QSIM_FOURS QSIM_JOIN(QSIM_NAME, _fours)
@@ -165,25 +157,21 @@ static void QSIM_FOURS(QSIM_STRIP *strip)
 static void QSIM_NAME(const QSIM_X *x, int32_t *y, int32_t row, int32_t column, int32_t first, int32_t count,
                       const QSIM_PARAMS *p)
 {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int32_t left = column * p->stride_width - p->pad_left;
-    const int32_t u_begin = qsim_first_tap(top, p->dilation_height);
-    const int32_t u_end = qsim_end_tap(top, p->dilation_height, p->height, p->kernel_height);
-    const int32_t v_begin = qsim_first_tap(left, p->dilation_width);
-    const int32_t v_end = qsim_end_tap(left, p->dilation_width, p->width, p->kernel_width);
-    const int32_t taps = v_end - v_begin;
-    const int32_t pixel = (top + u_begin * p->dilation_height) * p->width + left + v_begin * p->dilation_width;
+    const qsim_place place = qsim_place_at(&p->window, row, column, p->dilation_height, p->dilation_width);
+    const int32_t taps = place.v_end - place.v_begin;
+    const int32_t down = place.u_begin * p->dilation_height;
     QSIM_STRIP strip;
 
-    if (u_end <= u_begin || taps <= 0) {
+    if (place.u_end <= place.u_begin || taps <= 0) {
         for (int32_t i = 0; i < count; ++i) {
             y[i] = p->bias[first + i];
         }
         return;
     }
-    strip.x = x + pixel * p->inputs + first;
-    strip.weights_step = 4 * p->kernel_height * p->kernel_width;
-    strip.weights = p->weights + (first >> 2) * strip.weights_step + 4 * (u_begin * p->kernel_width + v_begin);
+    strip.x = x + qsim_tap(&p->window, place, down, place.v_begin * p->dilation_width) + first;
+    strip.weights_step = 4 * p->window.kernel_height * p->window.kernel_width;
+    strip.weights = p->weights + (first >> 2) * strip.weights_step;
+    strip.weights += 4 * (place.u_begin * p->window.kernel_width + place.v_begin);
     strip.bias = p->bias + first;
     strip.y = y;
 #if QSIM_DSP
@@ -191,13 +179,13 @@ static void QSIM_NAME(const QSIM_X *x, int32_t *y, int32_t row, int32_t column, 
 #else
     strip.zero_point = p->zero_point;
 #endif
-    strip.step = p->dilation_width * p->inputs;
-    strip.rows = u_end - u_begin;
+    strip.step = p->dilation_width * p->window.inputs;
+    strip.rows = place.u_end - place.u_begin;
     strip.taps = taps;
-    strip.row_step = p->dilation_height * p->width * p->inputs;
+    strip.row_step = p->dilation_height * p->window.width * p->window.inputs;
     strip.x_rest = strip.row_step - taps * strip.step;
-    strip.weights_rest = 4 * (p->kernel_width - taps);
-    strip.three = taps == 3 && p->kernel_width == 3;
+    strip.weights_rest = 4 * (p->window.kernel_width - taps);
+    strip.three = taps == 3 && p->window.kernel_width == 3;
     strip.fours = count >> 2;
     QSIM_FOURS(&strip);
 }

@@ -24,17 +24,9 @@ typedef struct {
     int32_t row_inputs; /* of all parts of a row; not used where there is one part, which is the window */
     int32_t channels;
     int32_t out_width;
-    int32_t height;
-    int32_t width;
-    int32_t inputs;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
+    qsim_window window;
     int32_t dilation_height;
     int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
 } QSIM_PARAMS;
 
 #define QSIM_WORDS QSIM_JOIN(QSIM_NAME, _words)
@@ -140,9 +132,9 @@ static inline void QSIM_COPY(const QSIM_X *x, QSIM_X *to, int32_t count)
 /* A window of which every tap lies inside the image, a row of taps being one run of it: from x on into one lane. */
 static inline void QSIM_INSIDE(const QSIM_X *x, int16_t *lane, QSIM_X *packed, const QSIM_PARAMS *p)
 {
-    const int32_t row_taps = p->kernel_width * p->inputs;
-    const int32_t row_step = p->dilation_height * p->width * p->inputs;
-    int32_t rows = p->kernel_height;
+    const int32_t row_taps = p->window.kernel_width * p->window.inputs;
+    const int32_t row_step = p->dilation_height * p->window.width * p->window.inputs;
+    int32_t rows = p->window.kernel_height;
 
     if ((row_taps & 3) == 0) {
         const int32_t groups = row_taps >> 2;
@@ -167,34 +159,34 @@ static inline void QSIM_INSIDE(const QSIM_X *x, int16_t *lane, QSIM_X *packed, c
 /* Any window: its first tap is at (top, left), inside the image or not. */
 static void QSIM_BORDER(const QSIM_X *x, int16_t *lane, QSIM_X *packed, int32_t top, int32_t left, const QSIM_PARAMS *p)
 {
-    const int whole = (p->inputs & 3) == 0;
+    const int whole = (p->window.inputs & 3) == 0;
     int32_t line = top;
 
-    for (int32_t u = p->kernel_height; u > 0; --u) {
+    for (int32_t u = p->window.kernel_height; u > 0; --u) {
         int32_t at = left;
 
-        for (int32_t v = p->kernel_width; v > 0; --v) {
-            const int inside = line >= 0 && line < p->height && at >= 0 && at < p->width;
-            const QSIM_X *const from = inside ? x + (line * p->width + at) * p->inputs : NULL;
+        for (int32_t v = p->window.kernel_width; v > 0; --v) {
+            const int inside = line >= 0 && line < p->window.height && at >= 0 && at < p->window.width;
+            const QSIM_X *const from = inside ? x + qsim_pixel(&p->window, line, at) : NULL;
 
             if (!whole) {
-                for (int32_t c = 0; c < p->inputs; ++c) {
+                for (int32_t c = 0; c < p->window.inputs; ++c) {
                     *packed++ = (QSIM_X)(inside ? from[c] : p->zero_point);
                 }
             } else {
                 if (inside) {
-                    QSIM_WORDS(from, lane, p->inputs >> 2);
+                    QSIM_WORDS(from, lane, p->window.inputs >> 2);
                 } else {
-                    QSIM_FILL(lane, p->inputs >> 2, p->zero_point);
+                    QSIM_FILL(lane, p->window.inputs >> 2, p->zero_point);
                 }
-                lane += p->inputs * QSIM_LANES;
+                lane += p->window.inputs * QSIM_LANES;
             }
             at += p->dilation_width;
         }
         line += p->dilation_height;
     }
     if (!whole) {
-        QSIM_WORDS(packed - p->kernel_height * p->kernel_width * p->inputs, lane, p->groups);
+        QSIM_WORDS(packed - p->window.kernel_height * p->window.kernel_width * p->window.inputs, lane, p->groups);
     }
 }
 
@@ -203,32 +195,32 @@ static void QSIM_NAME(const QSIM_X *x, int32_t *y, int32_t first, int32_t count,
     const int32_t position = first / p->channels;
     QSIM_X *const packed = (QSIM_X *)(void *)(columns + 4 * QSIM_LANES * p->groups);
     /* Windows whose first tap lies before these, and not before zero, are inside the image. */
-    const int32_t top_end = p->height - (p->kernel_height - 1) * p->dilation_height;
-    const int32_t left_end = p->dilation_width == 1 ? p->width - p->kernel_width + 1 : 0;
+    const int32_t top_end = p->window.height - (p->window.kernel_height - 1) * p->dilation_height;
+    const int32_t left_end = p->dilation_width == 1 ? p->window.width - p->window.kernel_width + 1 : 0;
     int32_t row = position / p->out_width;
     int32_t column = position - row * p->out_width;
-    int32_t top = row * p->stride_height - p->pad_top;
-    int32_t left = column * p->stride_width - p->pad_left;
+    int32_t top = row * p->window.stride_height - p->window.pad_top;
+    int32_t left = column * p->window.stride_width - p->window.pad_left;
     int32_t lanes = QSIM_LANES;
     int16_t *lane = columns;
     qsim_tile tile;
 
-    if ((p->inputs & 3) != 0) {
+    if ((p->window.inputs & 3) != 0) {
         for (int32_t k = 4 * p->groups - 4; k < 4 * p->groups; ++k) {
             packed[k] = 0;
         }
     }
     for (; count > 0; count -= p->channels) {
         if (top >= 0 && top < top_end && left >= 0 && left < left_end) {
-            QSIM_INSIDE(x + (top * p->width + left) * p->inputs, lane, packed, p);
+            QSIM_INSIDE(x + qsim_pixel(&p->window, top, left), lane, packed, p);
         } else {
             QSIM_BORDER(x, lane, packed, top, left, p);
         }
-        left += p->stride_width;
+        left += p->window.stride_width;
         if (++column == p->out_width) {
             column = 0;
-            left = -p->pad_left;
-            top += p->stride_height;
+            left = -p->window.pad_left;
+            top += p->window.stride_height;
         }
         lane += 2;
         --lanes;

@@ -121,6 +121,7 @@ def test_only_kernels_that_the_model_uses_are_emitted() -> None:
         "qsim_requantize.h",
         "qsim_rescale.h",
         "qsim_round.h",
+        "qsim_window.h",
     ]
 
 

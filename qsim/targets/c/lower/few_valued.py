@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from qsim.ir import Tensor
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray
 from qsim.proof.weights import encoding, sign_magnitude
+from qsim.targets.c.lower.loops import Fields, pairs
 from qsim.targets.c.parts import BLOCK, Kernel, Lowering, Params
 from qsim.targets.c.types import CType, Reach, least, storage
 
@@ -86,8 +88,8 @@ def _packed(weights: Array, pack: Packing) -> Array:
 
 
 def _fields(
-    op: Any, c: Lowering, t: CType, weights: Array, pack: Packing, rows: str, inputs: int = 1
-) -> tuple[list[tuple[str, str]], list[str]]:
+    op: Linear, c: Lowering, t: CType, weights: Array, pack: Packing, rows: str, inputs: int = 1
+) -> tuple[Fields, list[str]]:
     """Weights, bias and factor of the parameter structure; and the tags of the kernel's name for them.
 
     inputs: the size of the inputs, where the kernel takes them as +1 and -1.
@@ -101,87 +103,137 @@ def _fields(
     return fields, ["ternary"] if pack.ternary else []
 
 
-def _zero_point(op: Any, t: CType) -> tuple[str, str]:
+def _zero_point(op: Linear, t: CType) -> tuple[str, str]:
     return "input_zero_point", t.literal(op.input_zero_point)
 
 
+Form = tuple[Kernel, Fields, str]
+"""A kernel, what its parameters hold beside the weights and the window, and a note."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Windows:
+    """A convolution whose weights (outputs, taps) are packed; t: the type that it computes in."""
+
+    op: Linear
+    c: Lowering
+    t: CType
+    weights: Array
+    pack: Packing
+    groups: int
+
+    @property
+    def x(self) -> Tensor:
+        return self.c.graph[self.op.inputs[0]]
+
+    @property
+    def word_by_word(self) -> bool:
+        """Whether a kernel may pack a window on the stack."""
+        return self.groups == 1 and self.pack.words <= _MAX_WINDOW_WORDS
+
+    @property
+    def size(self) -> int | None:
+        """The size of inputs that are two opposite values, where the kernel for them takes the layer."""
+        return sign_magnitude(self.c.graph, self.op) if self.word_by_word and not self.pack.ternary else None
+
+    @property
+    def planes(self) -> int:
+        """Bits of the greatest input code; 0 where the kernel that counts bit planes does not take the layer."""
+        planes = self.x.range[1].bit_length() if self.x.range[0] >= 0 else 0
+        return planes if self.word_by_word and self.op.input_zero_point == 0 and planes <= _MAX_PLANES else 0
+
+    @property
+    def zero_point(self) -> Fields:
+        return [_zero_point(self.op, self.t)]
+
+    @property
+    def said(self) -> str:
+        return "two bits" if self.pack.ternary else "one bit"
+
+    def kernel(self, family: str, tags: list[str], defines: Fields, *headers: str, stack: int = 0) -> Kernel:
+        """The instance of a family; tags and defines: beyond the types of input, output and accumulator."""
+        xt, yt = storage(self.x.format), storage(self.c.graph[self.op.output].format)
+        types = [("QSIM_X", xt.name), ("QSIM_Y", yt.name), ("QSIM_T", self.t.name)]
+        name = [xt.short, yt.short, "in", self.t.short, *tags]
+        return self.c.kernel(family, name, types + defines, "qsim_window.h", *headers, stack=stack)
+
+    @property
+    def offset(self) -> tuple[list[str], tuple[str, str]]:
+        """Tag and definition of the input's zero point."""
+        zero = self.op.input_zero_point != 0
+        return ["offset"] if zero else [], ("QSIM_ZERO_POINT", "p->input_zero_point" if zero else "0")
+
+    @property
+    def two_bits(self) -> tuple[list[str], tuple[str, str]]:
+        """Tag and definition of the weights' bits."""
+        return ["ternary"] if self.pack.ternary else [], ("QSIM_TERNARY", str(int(self.pack.ternary)))
+
+
+def _xnor(w: _Windows) -> Form:
+    words = w.pack.words
+    tag, point = w.offset
+    defines = [("QSIM_WORDS", str(words)), point]
+    kernel = w.kernel("conv2d_xnor", [str(words), *tag], defines, "qsim_bits.h", stack=2 * words * _U32.bytes)
+    return kernel, w.zero_point, "inputs and weights of one bit, compared word by word"
+
+
+def _planes(w: _Windows) -> Form:
+    words, planes = w.pack.words, w.planes
+    tag, ternary = w.two_bits
+    kernel = w.kernel(
+        "conv2d_planes",
+        [str(words), f"b{planes}", *tag],
+        [("QSIM_WORDS", str(words)), ("QSIM_PLANES", str(planes)), ternary],
+        "qsim_bits.h",
+        stack=planes * words * _U32.bytes,
+    )
+    return kernel, [], f"inputs in {planes} bit planes, masked with weights of {w.said} and counted"
+
+
+def _sums(w: _Windows) -> Form:
+    (two, ternary), (offset, point) = w.two_bits, w.offset
+    largest = four_taps(w.op, w.c)
+    s = next(s for s in (CType(16, True), CType(32, True), CType(64, True)) if s.holds(-largest, largest))
+    stack = 8 * 16 * s.bytes + (BLOCK + 4) * w.t.bytes
+    tags, defines = [*two, *offset, s.short], [ternary, point, ("QSIM_S", s.name)]
+    kernel = w.kernel("conv2d_sums", tags, defines, stack=stack)
+    fields = [*w.zero_point, ("words", str(w.pack.words))]
+    return kernel, fields, f"weights of {w.said} that choose among the sums of each four inputs"
+
+
+def _masks(w: _Windows) -> Form:
+    (two, ternary), (offset, point) = w.two_bits, w.offset
+    kernel = w.kernel("conv2d_masks", [*two, *offset], [ternary, point])
+    inputs, outputs = w.x.shape[-1] // w.groups, w.weights.shape[0] // w.groups
+    fields = [*w.zero_point, ("words", str(w.pack.words)), *pairs(group_inputs=inputs, group_outputs=outputs)]
+    return kernel, fields, f"weights of {w.said}, added or subtracted"
+
+
 def binary_part(
-    op: Any,
-    c: Lowering,
-    t: CType,
-    weights: Array,
-    pack: Packing,
-    groups: int,
-    geometry: list[tuple[str, str]],
-    image: dict[str, int],
+    op: Linear, c: Lowering, t: CType, weights: Array, pack: Packing, groups: int, geometry: Fields
 ) -> tuple[Kernel, Params, str]:
-    """Kernel, parameters and a note for weights (outputs, taps); geometry: the fields of the window; image: its size.
+    """Kernel, parameters and a note for weights (outputs, taps); geometry: the window and its dilation.
 
     The call is that of a convolution at (row, column); a dense layer is a 1x1 convolution over a row of positions.
     """
-    x, out = c.graph[op.inputs[0]], c.graph[op.output]
-    xt, yt = storage(x.format), storage(out.format)
-    defines = [("QSIM_X", xt.name), ("QSIM_Y", yt.name), ("QSIM_T", t.name)]
-    words, ternary = pack.words, int(pack.ternary)
-    size = sign_magnitude(c.graph, op) if not ternary and groups == 1 and words <= _MAX_WINDOW_WORDS else None
-    fields, two = _fields(op, c, t, weights, pack, f"[{weights.shape[0]}]", size or 1)
-    zero = op.input_zero_point != 0
-    offset = ["offset"] if zero else []
-    one = "two bits" if ternary else "one bit"
-    words_fit = groups == 1 and not zero and words <= _MAX_WINDOW_WORDS
-    planes = x.range[1].bit_length() if x.range[0] >= 0 else 0
-    point = ("QSIM_ZERO_POINT", "p->input_zero_point" if zero else "0")
-    in_planes = size is None and words_fit and 1 <= planes <= _MAX_PLANES
-    fields += [] if in_planes else [_zero_point(op, t)]
-    sizes = image
+    layer = _Windows(op=op, c=c, t=t, weights=weights, pack=pack, groups=groups)
+    size = layer.size
+    fields, _ = _fields(op, c, t, weights, pack, f"[{weights.shape[0]}]", size or 1)
     if size is not None:
-        kernel = c.kernel(
-            "conv2d_xnor",
-            [xt.short, yt.short, "in", t.short, str(words), *offset],
-            [*defines, ("QSIM_WORDS", str(words)), point],
-            "qsim_bits.h",
-            stack=2 * words * _U32.bytes,
-        )
-        note = "inputs and weights of one bit, compared word by word"
-    elif in_planes:
-        kernel = c.kernel(
-            "conv2d_planes",
-            [xt.short, yt.short, "in", t.short, str(words), f"b{planes}", *two],
-            [*defines, ("QSIM_WORDS", str(words)), ("QSIM_PLANES", str(planes)), ("QSIM_TERNARY", str(ternary))],
-            "qsim_bits.h",
-            stack=planes * words * _U32.bytes,
-        )
-        note = f"inputs in {planes} bit planes, masked with weights of {one} and counted"
+        form = _xnor
+    elif layer.planes:
+        form = _planes
+    elif groups == 1 and weights.shape[0] >= _FEW_OUTPUTS:
+        form = _sums
     else:
-        defines += [("QSIM_TERNARY", str(ternary)), point]
-        fields.append(("words", str(words)))
-        tags = [xt.short, yt.short, "in", t.short, *two, *offset]
-        if groups == 1 and weights.shape[0] >= _FEW_OUTPUTS:
-            largest = four_taps(op, c)
-            s = next(s for s in (CType(16, True), CType(32, True), CType(64, True)) if s.holds(-largest, largest))
-            kernel = c.kernel(
-                "conv2d_sums",
-                [*tags, s.short],
-                [*defines, ("QSIM_S", s.name)],
-                stack=8 * 16 * s.bytes + (BLOCK + 4) * t.bytes,
-            )
-            note = f"weights of {one} that choose among the sums of each four inputs"
-        else:
-            kernel = c.kernel("conv2d_masks", tags, defines)
-            note = f"weights of {one}, added or subtracted"
-            sizes = image | {
-                "group_inputs": image["inputs"] // groups,
-                "group_outputs": weights.shape[0] // groups,
-            }
-    fields += [(name, str(value)) for name, value in sizes.items()]
-    return kernel, Params(kernel.params, c.local(kernel.family), tuple(fields + geometry)), note
+        form = _masks
+    kernel, more, note = form(layer)
+    return kernel, Params(kernel.params, c.local(kernel.family), (*fields, *more, *geometry)), note
 
 
-def depthwise_part(
-    op: o.Conv2D, c: Lowering, t: CType, pack: Packing, geometry: list[tuple[str, str]]
-) -> tuple[Kernel, Params, str]:
+def depthwise_part(op: o.Conv2D, c: Lowering, t: CType, pack: Packing, geometry: Fields) -> tuple[Kernel, Params, str]:
     """Kernel, parameters and a note of a depthwise convolution, its weights packed tap by tap."""
-    height, width, inputs = c.graph[op.inputs[0]].shape
+    inputs = c.graph[op.inputs[0]].shape[2]
     kh, kw, _, outputs = op.weights.shape
     multiplier = outputs // inputs
     xt, yt = storage(c.graph[op.inputs[0]].format), storage(c.graph[op.output].format)
@@ -199,21 +251,21 @@ def depthwise_part(
             ("QSIM_ZERO_POINT", "p->input_zero_point" if zero else "0"),
             ("QSIM_INPUT(o)", "(o)" if multiplier == 1 else "((o) / p->multiplier)"),
         ],
+        "qsim_window.h",
         stack=BLOCK * t.bytes,
     )
-    sizes = {"words": pack.words, "height": height, "width": width, "inputs": inputs, "multiplier": multiplier}
-    fields += [_zero_point(op, t), *((k, str(v)) for k, v in sizes.items())]
+    fields += [_zero_point(op, t), *pairs(words=pack.words, multiplier=multiplier)]
     note = f"weights of {'two bits' if pack.ternary else 'one bit'}, added or subtracted"
     return kernel, Params(kernel.params, c.local(kernel.family), tuple(fields + geometry)), note
 
 
-def four_taps(op: Any, c: Lowering) -> int:
+def four_taps(op: Linear, c: Lowering) -> int:
     """The greatest sum of four inputs that ``conv2d_sums`` may hold, in size."""
     low, high = c.graph[op.inputs[0]].range
     return 4 * max(abs(low - op.input_zero_point), abs(high - op.input_zero_point))
 
 
-def reach_of_packed(op: Any, c: Lowering, reach: Reach) -> None:
+def reach_of_packed(op: Linear, c: Lowering, reach: Reach) -> None:
     """What the kernels of this module compute beyond the sums of the layer itself: sums of four inputs."""
     row = math.prod(op.weights.shape[:-1])
     if packing(op.weights, row) is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray
 from qsim.targets.c.lower.few_valued import (
     binary_part,
@@ -17,11 +16,7 @@ from qsim.targets.c.lower.few_valued import (
     packing,
     reach_of_packed,
 )
-from qsim.targets.c.lower.loops import (
-    at_positions,
-    pairs,
-    position_part,
-)
+from qsim.targets.c.lower.loops import Fields, at_positions, dilated_window, pairs, position_part, window
 from qsim.targets.c.lower.tiled import Tiling, strip_weights, strips, tiled_part, tiling
 from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
 from qsim.targets.c.types import I8, I32, CType, Reach, least, storage
@@ -40,7 +35,7 @@ def _absolute_sums(weights: IntArray) -> list[int]:
     return [int(v) for v in flat.sum(axis=0)]
 
 
-def _accumulator(op: Any, c: Lowering) -> CType:
+def _accumulator(op: Linear, c: Lowering) -> CType:
     """The type of the accumulator: every partial sum is bounded by max|x - z| * sum|w|, shifted, plus |bias|."""
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     reach = Reach(op.layer).add(*x.range, *(end - op.input_zero_point for end in x.range), *out.range)
@@ -54,7 +49,7 @@ def _accumulator(op: Any, c: Lowering) -> CType:
     return reach.type("the accumulator")
 
 
-def _linear_defines(op: Any, c: Lowering, t: CType) -> tuple[list[str], list[tuple[str, str]], CType]:
+def _linear_defines(op: Linear, c: Lowering, t: CType) -> tuple[list[str], Fields, CType]:
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     xt, yt, wt = storage(x.format), storage(out.format), least(op.weights.low, op.weights.high)
     zero = op.input_zero_point != 0
@@ -68,7 +63,7 @@ def _linear_defines(op: Any, c: Lowering, t: CType) -> tuple[list[str], list[tup
     return [xt.short, wt.short, yt.short, "in", t.short, *(["offset"] if zero else [])], defines, wt
 
 
-def _linear_fields(op: Any, c: Lowering, t: CType, wt: CType, weights: Array, layout: str) -> list[tuple[str, str]]:
+def _linear_fields(op: Linear, c: Lowering, t: CType, wt: CType, weights: Array, layout: str) -> Fields:
     fmt = op.weights.format
     symbol = c.array(op, "weights", weights, wt, f"{op.output}: weights {layout}, {fmt} stored as {wt.name}")
     bias = "NULL"
@@ -82,26 +77,17 @@ def _linear_fields(op: Any, c: Lowering, t: CType, wt: CType, weights: Array, la
     ]
 
 
-def _linear_note(op: Any, c: Lowering, t: CType, what: str) -> str:
+def _linear_note(op: o.Op, c: Lowering, t: CType, what: str) -> str:
     low, high = c.graph[op.output].range
     return f"{op.output}: {what}, accumulator in [{low}, {high}], computed in {t.bits} bits"
 
 
 def conv2d(op: o.Conv2D, c: Lowering) -> Part:
-    height, width, inputs = c.graph[op.inputs[0]].shape
+    inputs = c.graph[op.inputs[0]].shape[2]
     kh, kw, group_in, outputs = op.weights.shape
     t = _accumulator(op, c)
     tags, defines, wt = _linear_defines(op, c, t)
-    geometry = pairs(
-        kernel_height=kh,
-        kernel_width=kw,
-        stride_height=op.strides[0],
-        stride_width=op.strides[1],
-        dilation_height=op.dilation[0],
-        dilation_width=op.dilation[1],
-        pad_top=op.padding[0][0],
-        pad_left=op.padding[1][0],
-    )
+    geometry = dilated_window(c.graph[op.inputs[0]].shape, (kh, kw), op.strides, op.padding, op.dilation)
     size = f"{kh}x{kw}, {inputs} to {outputs} channels, strides {op.strides[0]}x{op.strides[1]}"
     pack = convolution_packing(op, inputs)
     if is_depthwise(op, inputs) and pack is not None:
@@ -117,18 +103,17 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         multiplier = outputs // inputs
         defines.append(("QSIM_INPUT(o)", "(o)" if multiplier == 1 else "((o) / p->multiplier)"))
         tags += ["multiplier"] if multiplier > 1 else []
-        kernel = c.kernel("depthwise2d", tags, defines, stack=BLOCK * t.bytes)
+        kernel = c.kernel("depthwise2d", tags, defines, "qsim_window.h", stack=BLOCK * t.bytes)
         fields = _linear_fields(op, c, t, wt, op.weights.values, f"[{kh}][{kw}][{outputs}]")
-        fields += pairs(height=height, width=width, inputs=inputs, multiplier=multiplier)
+        fields += pairs(multiplier=multiplier)
         part = position_part(c, op, kernel, fields + geometry)
         part.notes.append(_linear_note(op, c, t, f"depthwise convolution {size}"))
         return part
     ordered = op.weights.values.transpose(3, 0, 1, 2)
     groups = f", {op.groups} groups" if op.groups > 1 else ""
     if pack is not None:
-        image = {"height": height, "width": width, "inputs": inputs}
         rows = ordered.reshape(outputs, -1)
-        kernel, params, how = binary_part(op, c, t, rows, pack, op.groups, geometry, image)
+        kernel, params, how = binary_part(op, c, t, rows, pack, op.groups, geometry)
         part = at_positions(c, op, kernel, params)
         part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}, {how}"))
         return part
@@ -137,24 +122,23 @@ def conv2d(op: o.Conv2D, c: Lowering) -> Part:
         part = tiled_part(op, c, tiles)
         part.notes.append(_linear_note(op, c, t, f"convolution {size}, in tiles of {tiles.lanes} positions"))
         return part
-    kernel = c.kernel("conv2d", tags, defines)
+    kernel = c.kernel("conv2d", tags, defines, "qsim_window.h")
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{group_in}]")
-    fields += pairs(
-        height=height, width=width, inputs=inputs, group_inputs=group_in, group_outputs=outputs // op.groups
-    )
+    fields += pairs(group_inputs=group_in, group_outputs=outputs // op.groups)
     part = position_part(c, op, kernel, fields + geometry)
     part.notes.append(_linear_note(op, c, t, f"convolution {size}{groups}"))
     return part
 
 
-def _strip_part(op: o.Conv2D, c: Lowering, geometry: list[tuple[str, str]]) -> Part:
+def _strip_part(op: o.Conv2D, c: Lowering, geometry: Fields) -> Part:
     x = c.graph[op.inputs[0]]
-    height, width, inputs = x.shape
+    inputs = x.shape[2]
     xt = storage(x.format)
     kernel = c.kernel(
         "strip2d",
         [xt.short],
         [("QSIM_X", xt.name), ("QSIM_WIDEN", '"s"' if xt.signed else '"u"')],
+        "qsim_window.h",
         "qsim_form.h",
         stack=56,
     )
@@ -167,31 +151,20 @@ def _strip_part(op: o.Conv2D, c: Lowering, geometry: list[tuple[str, str]]) -> P
         ),
         ("bias", c.array(op, "bias", bias, I32, f"{op.output}: bias [{inputs}]")),
         ("zero_point", str(op.input_zero_point)),
-        *pairs(height=height, width=width, inputs=inputs),
     ]
     return position_part(c, op, kernel, fields + geometry)
 
 
 def conv_transpose2d(op: o.ConvTranspose2D, c: Lowering) -> Part:
-    height, width, inputs = c.graph[op.inputs[0]].shape
+    shape = c.graph[op.inputs[0]].shape
+    inputs = shape[2]
     kh, kw, _, outputs = op.weights.shape
     t = _accumulator(op, c)
     tags, defines, wt = _linear_defines(op, c, t)
-    kernel = c.kernel("conv_transpose2d", tags, defines)
+    kernel = c.kernel("conv_transpose2d", tags, defines, "qsim_window.h")
     ordered = op.weights.values.transpose(3, 0, 1, 2)
     fields = _linear_fields(op, c, t, wt, ordered, f"[{outputs}][{kh}][{kw}][{inputs}]")
-    fields += pairs(
-        height=height,
-        width=width,
-        inputs=inputs,
-        kernel_height=kh,
-        kernel_width=kw,
-        stride_height=op.strides[0],
-        stride_width=op.strides[1],
-        pad_top=op.padding[0][0],
-        pad_left=op.padding[1][0],
-    )
-    part = position_part(c, op, kernel, fields)
+    part = position_part(c, op, kernel, fields + window(shape, (kh, kw), op.strides, op.padding))
     size = f"{kh}x{kw}, {inputs} to {outputs} channels, strides {op.strides[0]}x{op.strides[1]}"
     part.notes.append(_linear_note(op, c, t, f"transposed convolution {size}"))
     return part
@@ -209,10 +182,8 @@ def dense(op: o.Dense, c: Lowering) -> Part:
         part.notes.append(_linear_note(op, c, t, note))
         return part
     if pack is not None:
-        ones = [f"{name}_{axis}" for name in ("kernel", "stride", "dilation") for axis in ("height", "width")]
-        geometry = pairs(**dict.fromkeys(ones, 1), pad_top=0, pad_left=0)
-        image = {"height": 1, "width": rows, "inputs": inputs}
-        kernel, params, how = binary_part(op, c, t, op.weights.values.T, pack, 1, geometry, image)
+        geometry = dilated_window((1, rows, inputs), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
+        kernel, params, how = binary_part(op, c, t, op.weights.values.T, pack, 1, geometry)
         call = f"{kernel.name}({{}}, {{}}, 0, {'row' if rows > 1 else '0'}, {{}}, {{}}, &{params.name});"
         note += f", {how}"
     else:

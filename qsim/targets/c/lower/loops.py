@@ -14,6 +14,15 @@ from qsim.targets.c.types import storage
 MAX_RANK = 8
 """QSIM_MAX_RANK of qsim_common.h."""
 
+Fields = list[tuple[str, str]]
+"""Names and values of a parameter structure's members."""
+
+_WINDOW = (
+    *("height", "width", "inputs", "kernel_height", "kernel_width", "stride_height", "stride_width"),
+    *("pad_top", "pad_left"),
+)
+"""The members of ``qsim_window`` of qsim_window.h."""
+
 
 def strides_of(shape: tuple[int, ...]) -> list[int]:
     """Row-major strides in elements."""
@@ -75,11 +84,28 @@ class Walk:
         return " + ".join([x, *terms])
 
 
-def pairs(**values: int) -> list[tuple[str, str]]:
+def pairs(**values: int) -> Fields:
     return [(name, str(value)) for name, value in values.items()]
 
 
-def position_part(c: Lowering, op: o.Op, kernel: Kernel, fields: list[tuple[str, str]]) -> Part:
+def window(image: Sequence[int], kernel: Sequence[int], strides: Sequence[int], padding: o.Padding2D) -> Fields:
+    """A kernel's ``qsim_window``. image: (height, width, channels); kernel, strides: (height, width)."""
+    values = (*image, *kernel, *strides, padding[0][0], padding[1][0])
+    return [(f"window.{name}", str(value)) for name, value in zip(_WINDOW, values, strict=True)]
+
+
+def dilated_window(
+    image: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    padding: o.Padding2D,
+    dilation: Sequence[int],
+) -> Fields:
+    """The same of a kernel whose taps may lie apart."""
+    return window(image, kernel, strides, padding) + pairs(dilation_height=dilation[0], dilation_width=dilation[1])
+
+
+def position_part(c: Lowering, op: o.Op, kernel: Kernel, fields: Fields) -> Part:
     """A part that makes the channels of one output position after another."""
     return at_positions(c, op, kernel, Params(kernel.params, c.local(kernel.family), tuple(fields)))
 
@@ -125,6 +151,6 @@ def strided_copy(
 
 
 __all__ = [
-    "MAX_RANK", "Walk", "at_positions", "braces", "check_rank", "merge_axes", "pairs", "position_part", "strided_copy",
-    "strides_of", "whole",
+    "MAX_RANK", "Fields", "Walk", "at_positions", "braces", "check_rank", "dilated_window", "merge_axes", "pairs",
+    "position_part", "strided_copy", "strides_of", "whole", "window",
 ]  # fmt: skip

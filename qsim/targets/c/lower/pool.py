@@ -15,6 +15,7 @@ from qsim.targets.c.lower.loops import (
     position_part,
     strides_of,
     whole,
+    window,
 )
 from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
 from qsim.targets.c.types import CType, Reach, storage
@@ -43,20 +44,8 @@ def _pool(op: o.SumPool2D | o.MaxPool2D, c: Lowering, kind: str) -> Part:
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     t = _reduction_type(op, kind, math.prod(op.pool), x, out)
     tags, defines = _combining(kind, storage(x.format), storage(out.format), t)
-    kernel = c.kernel("pool2d", tags, defines, stack=BLOCK * t.bytes)
-    height, width, channels = x.shape
-    fields = pairs(
-        height=height,
-        width=width,
-        channels=channels,
-        pool_height=op.pool[0],
-        pool_width=op.pool[1],
-        stride_height=op.strides[0],
-        stride_width=op.strides[1],
-        pad_top=op.padding[0][0],
-        pad_left=op.padding[1][0],
-    )
-    part = position_part(c, op, kernel, fields)
+    kernel = c.kernel("pool2d", tags, defines, "qsim_window.h", stack=BLOCK * t.bytes)
+    part = position_part(c, op, kernel, window(x.shape, op.pool, op.strides, op.padding))
     part.notes.append(f"{op.output}: {kind} over {op.pool[0]}x{op.pool[1]}, strides {op.strides[0]}x{op.strides[1]}")
     return part
 

@@ -15,13 +15,10 @@ from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, Overflow, Scheme, periodic
 from qsim.targets.c.lower.few_valued import convolution_packing, is_depthwise, packing
+from qsim.targets.c.lower.loops import dilated_window
 from qsim.targets.c.parts import Lowering, Params, Part
 from qsim.targets.c.types import I8, I16, I32, U8, CType, storage
 
-_GEOMETRY = (
-    *("out_width", "height", "width", "inputs", "kernel_height", "kernel_width", "stride_height", "stride_width"),
-    *("dilation_height", "dilation_width", "pad_top", "pad_left"),
-)
 _LANES = 4
 _PART = 512
 """Inputs of a dense layer that stand in 16 bits at once."""
@@ -36,6 +33,7 @@ class Tiling:
 
     lanes: 4 or 1. rows: weights [outputs][k], int64. bias: with the input's zero point folded in. groups: fours of k of
     a part; parts: 1, or more of a long row. packed: bytes of an input where positions are no multiple of four.
+    geometry: out_width, the window and its dilation, as the kernel's parameters have them.
     """
 
     lanes: int
@@ -45,7 +43,7 @@ class Tiling:
     groups: int
     parts: int
     packed: int
-    geometry: tuple[tuple[str, int], ...]
+    geometry: tuple[tuple[str, str], ...]
 
     @property
     def channels(self) -> int:
@@ -86,7 +84,6 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
     reason = _common(op, graph)
     if reason is not None:
         return reason
-    geometry: tuple[int, ...]
     if isinstance(op, o.Dense):
         inputs, outputs = op.weights.shape
         if packing(op.weights, inputs) is not None:
@@ -95,10 +92,10 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
         positions = graph[op.output].size // outputs
         parts = -(-inputs // _PART) if positions == 1 else 1
         inputs = -(-inputs // (4 * parts)) * 4 if parts > 1 else inputs
-        geometry = (positions, 1, positions, inputs, 1, 1, 1, 1, 1, 1, 0, 0)
+        out_width = positions
+        geometry = dilated_window((1, positions, inputs), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
     else:
-        height, width, inputs = x.shape
-        kh, kw, _, outputs = op.weights.shape
+        inputs, outputs = x.shape[2], op.weights.shape[3]
         if op.groups > 1:
             return "it has groups"
         if convolution_packing(op, inputs) is not None:
@@ -106,9 +103,9 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
         ordered = op.weights.values.transpose(3, 0, 1, 2).reshape(outputs, -1)
         out = graph[op.output].shape
         positions = out[0] * out[1]
-        pads = op.padding[0][0], op.padding[1][0]
         parts = 1
-        geometry = (out[1], height, width, inputs, kh, kw, *op.strides, *op.dilation, *pads)
+        out_width = out[1]
+        geometry = dilated_window(x.shape, op.weights.shape[:2], op.strides, op.padding, op.dilation)
     rows = np.asarray(ordered, dtype=np.int64) << op.product_shift
     bias = np.zeros(outputs, np.int64) if op.bias is None else np.asarray(op.bias.values, dtype=np.int64).reshape(-1)
     folded = bias - op.input_zero_point * rows.sum(axis=1)
@@ -122,7 +119,7 @@ def tiling(op: o.Conv2D | o.Dense, graph: Graph) -> Tiling | str:
         groups=-(-rows.shape[1] // (4 * parts)),
         parts=parts,
         packed=storage(x.format).bytes if inputs % 4 else 0,
-        geometry=tuple(zip(_GEOMETRY, geometry, strict=True)),
+        geometry=(("out_width", str(out_width)), *geometry),
     )
 
 
@@ -160,6 +157,7 @@ def tiled_part(op: o.Conv2D | o.Dense, c: Lowering, tiles: Tiling) -> Part:
         "tiled",
         [lanes, xt.short],
         [("QSIM_X", xt.name), ("QSIM_LANES", str(tiles.lanes)), ("QSIM_TILE", f"qsim_tile_{lanes}"), *_widen(xt)],
+        "qsim_window.h",
         f"qsim_tile_{lanes}.h",
     )
     order = "pairs of channels" if tiles.lanes == _LANES else "eights of channels"
@@ -173,7 +171,7 @@ def tiled_part(op: o.Conv2D | o.Dense, c: Lowering, tiles: Tiling) -> Part:
         ("parts", str(tiles.parts)),
         ("row_inputs", str(tiles.rows.shape[1])),
         ("channels", str(tiles.channels)),
-        *((name, str(value)) for name, value in tiles.geometry),
+        *tiles.geometry,
     )
     params = Params(kernel.params, c.local("tiled"), fields)
     return Part(
