@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from qsim.ir import Tensor
+from qsim.ir.ops import Op
 from qsim.numerics import Array
 
-Kernel = Callable[[Any, list[Array], list[Tensor], Tensor], Array]
+Kernel = Callable[[Op, list[Array], list[Tensor], Tensor], Array]
 """(op, input codes, input tensors, output tensor) -> output codes: int64 arrays (N, *shape)."""
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array
-from qsim.reference.base import Kernel
 
 
 def aligned(inputs: Sequence[Array], ndim: int) -> list[Array]:
@@ -43,9 +42,11 @@ def _concat(op: o.Concat, inputs: list[Array], tensors: list[Tensor], out: Tenso
     return np.concatenate([np.broadcast_to(x, (batch, *x.shape[1:])) for x in inputs], axis=op.axis + 1)
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.Add: _add,
-    o.Mul: _mul,
-    o.Extremum: _extremum,
-    o.Concat: _concat,
-}
+KERNELS = dict(
+    (
+        o.entry(o.Add, _add),
+        o.entry(o.Mul, _mul),
+        o.entry(o.Extremum, _extremum),
+        o.entry(o.Concat, _concat),
+    )
+)

@@ -8,15 +8,13 @@ sum. Beyond 2**53 the product runs in int64; beyond 62 bits the graph would not 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import FLOAT32_EXACT, FLOAT64_EXACT, Array, assert_fits
-from qsim.reference.base import Kernel, magnitude
+from qsim.numerics import FLOAT32_EXACT, FLOAT64_EXACT, Array, IntArray, assert_fits
+from qsim.reference.base import magnitude
 from qsim.reference.windows import pad2d, windows
 
 
@@ -108,7 +106,7 @@ def conv2d_transpose(
     return full[:, top : top + output_size[0], left : left + output_size[1]]
 
 
-def _finish(acc: Array, bias: Any, product_shift: int) -> Array:
+def _finish(acc: Array, bias: IntArray | None, product_shift: int) -> Array:
     if product_shift:
         acc = acc << product_shift
     return acc if bias is None else acc + bias.values
@@ -163,9 +161,11 @@ def _matmul(op: o.MatMul, inputs: list[Array], tensors: list[Tensor], out: Tenso
     return matmul(inputs[0] - za, inputs[1] - zb, max(bound, magnitude(tensors[0], za), magnitude(tensors[1], zb)))
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.Conv2D: _conv2d,
-    o.ConvTranspose2D: _conv_transpose,
-    o.Dense: _dense,
-    o.MatMul: _matmul,
-}
+KERNELS = dict(
+    (
+        o.entry(o.Conv2D, _conv2d),
+        o.entry(o.ConvTranspose2D, _conv_transpose),
+        o.entry(o.Dense, _dense),
+        o.entry(o.MatMul, _matmul),
+    )
+)

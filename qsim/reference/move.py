@@ -7,7 +7,6 @@ import numpy as np
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array
-from qsim.reference.base import Kernel
 
 
 def _constant(op: o.Constant, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
@@ -35,11 +34,13 @@ def _gather(op: o.Gather, inputs: list[Array], tensors: list[Tensor], out: Tenso
     return np.asarray(inputs[0].reshape(inputs[0].shape[0], -1)[:, op.index.values])
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.Constant: _constant,
-    o.Reshape: _reshape,
-    o.Transpose: _transpose,
-    o.Pad: _pad,
-    o.Slice: _slice,
-    o.Gather: _gather,
-}
+KERNELS = dict(
+    (
+        o.entry(o.Constant, _constant),
+        o.entry(o.Reshape, _reshape),
+        o.entry(o.Transpose, _transpose),
+        o.entry(o.Pad, _pad),
+        o.entry(o.Slice, _slice),
+        o.entry(o.Gather, _gather),
+    )
+)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array
-from qsim.reference.base import Kernel
 from qsim.reference.windows import pad2d, windows
 
 
@@ -25,12 +22,14 @@ def _max_pool(op: o.MaxPool2D, inputs: list[Array], tensors: list[Tensor], out: 
 
 def _reduce(op: o.Reduce, inputs: list[Array], tensors: list[Tensor], out: Tensor) -> Array:
     axes = tuple(a + 1 for a in op.axes)
-    function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op.kind]
-    return np.asarray(function(inputs[0], axis=axes)).reshape(-1, *out.shape)
+    function: np.ufunc = {"sum": np.add, "max": np.maximum, "min": np.minimum}[op.kind]
+    return np.asarray(function.reduce(inputs[0], axis=axes)).reshape(-1, *out.shape)
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.SumPool2D: _sum_pool,
-    o.MaxPool2D: _max_pool,
-    o.Reduce: _reduce,
-}
+KERNELS = dict(
+    (
+        o.entry(o.SumPool2D, _sum_pool),
+        o.entry(o.MaxPool2D, _max_pool),
+        o.entry(o.Reduce, _reduce),
+    )
+)

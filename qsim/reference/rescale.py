@@ -7,7 +7,6 @@ import numpy as np
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntFormat, Overflow, divide_rounded, overflow, rescale
-from qsim.reference.base import Kernel
 
 
 def saturate(x: Array, mode: Overflow, low: int, high: int, fmt: IntFormat) -> Array:
@@ -53,9 +52,11 @@ def _lookup(op: o.Lookup, inputs: list[Array], tensors: list[Tensor], out: Tenso
     return table[0][index] if table.shape[0] == 1 else table[np.arange(table.shape[0]), index]
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.Requantize: _requantize,
-    o.Divide: _divide,
-    o.Threshold: _threshold,
-    o.Lookup: _lookup,
-}
+KERNELS = dict(
+    (
+        o.entry(o.Requantize, _requantize),
+        o.entry(o.Divide, _divide),
+        o.entry(o.Threshold, _threshold),
+        o.entry(o.Lookup, _lookup),
+    )
+)

@@ -18,7 +18,6 @@ from qsim.numerics import (
     saturating_rounding_doubling_high_mul,
     shift_rounded,
 )
-from qsim.reference.base import Kernel
 
 _ONE_Q0 = (1 << 31) - 1  # the largest Q0.31 value stands for one
 _EXP_TERMS = (
@@ -114,7 +113,9 @@ def _argmax(op: o.ArgMax, inputs: list[Array], tensors: list[Tensor], out: Tenso
     return np.argmax(inputs[0], axis=op.axis + 1).astype(np.int64).reshape(-1, *out.shape)
 
 
-KERNELS: dict[type[o.Op], Kernel] = {
-    o.Softmax: _softmax,
-    o.ArgMax: _argmax,
-}
+KERNELS = dict(
+    (
+        o.entry(o.Softmax, _softmax),
+        o.entry(o.ArgMax, _argmax),
+    )
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -25,7 +23,7 @@ def windows(x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilatio
     )
 
 
-def pad2d(x: Array, padding: Padding2D, value: Any = 0) -> Array:
+def pad2d(x: Array, padding: Padding2D, value: int = 0) -> Array:
     """(N, H, W, C) padded by ((top, bottom), (left, right)) with ``value``."""
     if not any(padding[0]) and not any(padding[1]):
         return x

@@ -8,7 +8,8 @@ are exact integers; an op's output format holds its proven range, so nothing ove
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Concatenate, ParamSpec, TypeVar
 
 from qsim.ir.ops.base import NO_PADDING, Op, Padding2D, RealRescale, Shape, output_shape
 from qsim.ir.ops.combine import Add, Concat, Extremum, Mul
@@ -46,12 +47,29 @@ OPS: tuple[type[Op], ...] = (
 """Every operation there is. A registry that lacks one of them fails when it is imported (``check_registry``)."""
 
 
+OneOp = TypeVar("OneOp", bound=Op)
+Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
+
+
 def check_registry(registry: Mapping[type[Op], object], consumer: str) -> None:
     """Raise TypeError unless ``registry`` has exactly one entry for every op: called at import of each consumer."""
     missing = [op.__name__ for op in OPS if op not in registry]
     unknown = [op.__name__ for op in registry if op not in OPS]
     if missing or unknown:
         raise TypeError(f"{consumer}: no entry for {missing}, unknown entries {unknown}")
+
+
+def entry(
+    kind: type[OneOp], rule: Callable[Concatenate[OneOp, Arguments], Made]
+) -> tuple[type[Op], Callable[Concatenate[Op, Arguments], Made]]:
+    """An entry of a table keyed by operation: ``kind``, and a rule that takes an operation of that kind first."""
+
+    def of_kind(op: Op, /, *args: Arguments.args, **named: Arguments.kwargs) -> Made:
+        assert isinstance(op, kind)
+        return rule(op, *args, **named)
+
+    return kind, of_kind
 
 
 def attributes(op: Op) -> dict[str, object]:
@@ -93,5 +111,6 @@ __all__ = [
     "Transpose",
     "attributes",
     "check_registry",
+    "entry",
     "output_shape",
 ]

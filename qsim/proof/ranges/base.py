@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def lane_bounds(interval: Interval, shape: tuple[int, ...]) -> tuple[Array, Arra
     return np.asarray(low), np.asarray(high)
 
 
-Rule = Callable[[Any, list[Interval], list[Tensor], Tensor], Interval]
+Rule = Callable[[o.Op, list[Interval], list[Tensor], Tensor], Interval]
 """(op, input intervals, input tensors, output tensor) -> the output's interval."""
 
 

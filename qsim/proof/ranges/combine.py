@@ -7,7 +7,7 @@ import numpy as np
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import assert_fits
-from qsim.proof.ranges.base import Interval, Rule, apply, hull, monotone
+from qsim.proof.ranges.base import Interval, apply, hull, monotone
 from qsim.proof.steps import magnitude
 
 
@@ -37,8 +37,10 @@ def _extremum(op: o.Extremum, inputs: list[Interval], tensors: list[Tensor], out
     return monotone(op, inputs, tensors, out)
 
 
-RULES: dict[type[o.Op], Rule] = {
-    o.Add: _add,
-    o.Mul: _mul,
-    o.Extremum: _extremum,
-}
+RULES = dict(
+    (
+        o.entry(o.Add, _add),
+        o.entry(o.Mul, _mul),
+        o.entry(o.Extremum, _extremum),
+    )
+)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
+from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray, assert_fits
-from qsim.proof.ranges.base import Interval, Rule, apply, hull
+from qsim.proof.ranges.base import Interval, apply, hull
 from qsim.proof.steps import magnitude
 
 
-def _linear(op: Any, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
+def _linear(op: Linear, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
     """Positive weights meet one end, negative weights the other; the bias is added once.
 
     Raises UnsupportedError where the bound leaves 62 bits.
@@ -83,7 +83,7 @@ class _Axis:
         return _Axis(kind.reshape(-1), kinds)
 
 
-def _with_weights(op: Any, weights: IntArray) -> Any:
+def _with_weights(op: Linear, weights: IntArray) -> Linear:
     return dataclasses.replace(op, weights=weights, bias=None)
 
 
@@ -127,9 +127,11 @@ def attaining_input(op: o.Conv2D | o.Dense, interval: Interval, index: tuple[int
     return x
 
 
-RULES: dict[type[o.Op], Rule] = {
-    o.Conv2D: _conv2d,
-    o.ConvTranspose2D: _linear,
-    o.Dense: _linear,
-    o.MatMul: _matmul,
-}
+RULES = dict(
+    (
+        o.entry(o.Conv2D, _conv2d),
+        o.entry(o.ConvTranspose2D, _linear),
+        o.entry(o.Dense, _linear),
+        o.entry(o.MatMul, _matmul),
+    )
+)

@@ -10,7 +10,7 @@ from qsim.errors import UnsupportedError
 from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, Overflow, Scheme, assert_fits
-from qsim.proof.ranges.base import Interval, Rule, apply, hull, monotone
+from qsim.proof.ranges.base import Interval, apply, hull, monotone
 from qsim.proof.steps import corners, rescale_bounds
 
 
@@ -76,8 +76,10 @@ def _lookup(op: o.Lookup, inputs: list[Interval], tensors: list[Tensor], out: Te
     return Interval(least.reshape(low.shape), greatest.reshape(low.shape))
 
 
-RULES: dict[type[o.Op], Rule] = {
-    o.Requantize: _requantize,
-    o.Divide: _divide,
-    o.Lookup: _lookup,
-}
+RULES = dict(
+    (
+        o.entry(o.Requantize, _requantize),
+        o.entry(o.Divide, _divide),
+        o.entry(o.Lookup, _lookup),
+    )
+)

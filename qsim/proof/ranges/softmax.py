@@ -6,7 +6,7 @@ import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
-from qsim.proof.ranges.base import Interval, Rule
+from qsim.proof.ranges.base import Interval
 
 
 def _constant(op: o.Constant, inputs: list[Interval], tensors: list[Tensor], out: Tensor) -> Interval:
@@ -22,8 +22,10 @@ def _argmax(op: o.ArgMax, inputs: list[Interval], tensors: list[Tensor], out: Te
     return Interval(np.zeros(out.shape, dtype=np.int64), np.full(out.shape, last, dtype=np.int64))
 
 
-RULES: dict[type[o.Op], Rule] = {
-    o.Constant: _constant,
-    o.Softmax: _softmax,
-    o.ArgMax: _argmax,
-}
+RULES = dict(
+    (
+        o.entry(o.Constant, _constant),
+        o.entry(o.Softmax, _softmax),
+        o.entry(o.ArgMax, _argmax),
+    )
+)
