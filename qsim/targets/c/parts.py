@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -169,5 +168,5 @@ class Lowering:
         return known
 
 
-Lower = Callable[[Any, Lowering], Part]
-"""Makes the part of one op of a type; an entry's function takes ops of its key's type."""
+Lower = Callable[[Op, Lowering], Part]
+"""Makes the part of one op."""

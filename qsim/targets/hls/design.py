@@ -17,10 +17,10 @@ from qsim.targets.hls.fifo import DEFAULT_DEPTH
 from qsim.targets.hls.network import (
     Call,
     Configuration,
+    Fifo,
     Network,
     Port,
     Row,
-    Stream,
     Written,
     signature,
 )
@@ -98,7 +98,7 @@ class Design:
     guard: str
     tensors: list[tuple[str, str, str, tuple[int, int]]]
     """Type name, its definition, tensor, proven range."""
-    streams: tuple[Stream, ...]
+    fifos: tuple[Fifo, ...]
     calls: tuple[Call, ...]
     written: tuple[Written, ...]
     inputs: tuple[Port, ...]
@@ -154,7 +154,7 @@ def plan(graph: Graph, options: Options | None = None) -> Design:
         top=top,
         guard=top.upper() + "_H",
         tensors=[(f"{names[t.name]}_t", ap_type(t.format), one_line(t.name), t.range) for t in graph.tensors.values()],
-        streams=tuple(network.streams),
+        fifos=tuple(network.fifos),
         calls=tuple(network.calls),
         written=tuple(network.written),
         inputs=tuple(network.inputs),
@@ -187,7 +187,7 @@ def files(design: Design) -> Files:
     more = {
         "c_string": c_string,
         "cell": cell,
-        "forks": [s for s in design.streams if s.depth > DEFAULT_DEPTH],
+        "forks": [s for s in design.fifos if s.depth > DEFAULT_DEPTH],
         "install": install("hls"),
         "layer_headers": list(design.headers.values()),
         "multipliers": design.multipliers,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qsim.ir import Graph
-from qsim.targets.hls.fifo import DEFAULT_DEPTH, fork_depths, readers
+from qsim.targets.hls.fifo import DEFAULT_DEPTH, Reader, fork_depths, readers
 from qsim.targets.hls.lower.tables import VIEWS
 from qsim.targets.hls.text import Context, Table, View, const, wrapped
 from qsim.targets.text import cell, one_line
@@ -14,10 +14,16 @@ from qsim.targets.text import cell, one_line
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A FIFO between two processes."""
+    """What processes write to and read from: a FIFO between two, or a port. type: of its elements."""
 
     name: str
     type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fifo(Stream):
+    """A stream between two processes; depth: the elements that it holds."""
+
     depth: int
 
 
@@ -32,7 +38,7 @@ class Port:
     name: str
     type: str
     element: str
-    stream: str
+    stream: Stream
     bits: int
     tensor: str
     shape: str
@@ -60,12 +66,21 @@ class Written:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traced:
+    """The stream that carries a tensor's elements first."""
+
+    stream: Stream
+    tensor: str
+    elements: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Call:
-    """One line of the dataflow region, and what the trace records after it: (stream, tensor, elements)."""
+    """One line of the dataflow region, and what the trace records after it."""
 
     comment: str
     text: str
-    trace: tuple[str, str, int] | None
+    trace: Traced | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +122,7 @@ class Network:
 
     def __init__(self, graph: Graph, context: Context, *, tlast: bool = False) -> None:
         self.graph, self.context, self.names, self.tlast = graph, context, context.names, tlast
-        self.streams: list[Stream] = []
+        self.fifos: list[Fifo] = []
         self.calls: list[Call] = []
         self.written: list[Written] = []
         self.layers: dict[str, list[Configuration]] = {}
@@ -120,19 +135,23 @@ class Network:
             repeats = [e.tensor for e in graph.outputs[:i]].count(out.tensor)
             suffix = f"_out{repeats + 1}" if repeats else "_out"
             self.outputs.append(self._port(out.tensor, self.names[out.tensor] + suffix))
-        self.sources: dict[str, str] = {}
-        self.branches: dict[str, list[str]] = {}
+        self.sources: dict[str, Stream] = {}
+        """Tensor -> the stream that its producer writes; an input's port."""
+        self.reads: dict[Reader, Stream] = {}
+        self.branches: dict[str, list[Stream]] = {}
+        """Tensor -> the streams that carry it to its readers and then to its output ports."""
         for name in graph.tensors:
             self._plan(name)
         for port in self.inputs:
             if tlast:
-                self._beats(port, "from_beats", [port.name, port.stream])
-            self.calls.append(Call(comment="", text="", trace=(port.stream, port.tensor, port.elements)))
+                self._beats(port, "from_beats", [port.name, port.stream.name])
+            traced = Traced(stream=port.stream, tensor=port.tensor, elements=port.elements)
+            self.calls.append(Call(comment="", text="", trace=traced))
             self._distribute(port.tensor)
         for op in graph.ops:
             self._add(op.output)
         for port in self.outputs if tlast else ():
-            self._beats(port, "to_beats", [port.stream, port.name])
+            self._beats(port, "to_beats", [port.stream.name, port.name])
 
     def _type(self, tensor: str) -> str:
         return f"tensors::{self.names[tensor]}_t"
@@ -144,7 +163,7 @@ class Network:
             name=name,
             type=f"ports::{name}_t" if self.tlast else self._type(tensor),
             element=self._type(tensor),
-            stream=self._stream(f"{name}_codes", tensor) if self.tlast else name,
+            stream=self._fifo(f"{name}_codes", tensor) if self.tlast else Stream(name=name, type=self._type(tensor)),
             bits=bits if self.tlast else t.format.width,
             tensor=tensor,
             shape=" x ".join(map(str, t.shape)) or "1",
@@ -161,13 +180,14 @@ class Network:
         text = self._call(view, f"{port.name}_beats", "ports", comment, streams)
         self.calls.append(Call(comment=comment, text=text, trace=None))
 
-    def _stream(self, name: str, tensor: str, depth: int = DEFAULT_DEPTH) -> str:
-        self.streams.append(Stream(name=name, type=self._type(tensor), depth=depth))
-        return name
+    def _fifo(self, name: str, tensor: str, depth: int = DEFAULT_DEPTH) -> Fifo:
+        made = Fifo(name=name, type=self._type(tensor), depth=depth)
+        self.fifos.append(made)
+        return made
 
     def _plan(self, tensor: str) -> None:
-        """Name the stream that the tensor's producer writes (for an input its port) and those that its readers read:
-        one after the other, in the order of ``readers``, then its output ports. Declares those that are FIFOs."""
+        """Make the stream that the tensor's producer writes (for an input its port) and those that its readers read, in
+        the order of ``readers``."""
         base = f"{self.names[tensor]}_s"
         entry = [p.stream for p in self.inputs if p.tensor == tensor]
         ports = [p.stream for p in self.outputs if p.tensor == tensor]
@@ -175,14 +195,14 @@ class Network:
         if not entry and not read_by and len(ports) == 1:
             self.sources[tensor], self.branches[tensor] = ports[0], ports
             return
-        self.sources[tensor] = entry[0] if entry else self._stream(base, tensor)
+        self.sources[tensor] = entry[0] if entry else self._fifo(base, tensor)
         if len(read_by) == 1 and not ports:
+            self.reads[read_by[0]] = self.sources[tensor]
             self.branches[tensor] = [self.sources[tensor]]
             return
-        self.branches[tensor] = [
-            self._stream(f"{base}{count}", tensor, self.depths.get((op.output, i), DEFAULT_DEPTH))
-            for count, (op, i) in enumerate(read_by)
-        ] + ports
+        for count, reader in enumerate(read_by):
+            self.reads[reader] = self._fifo(f"{base}{count}", tensor, self.depths.get(reader, DEFAULT_DEPTH))
+        self.branches[tensor] = [*(self.reads[reader] for reader in read_by), *ports]
 
     def _distribute(self, tensor: str) -> None:
         """Copy the tensor to all its readers, where it has not exactly one."""
@@ -193,7 +213,7 @@ class Network:
             name = f"{self.names[tensor]}_discard"
             comment = one_line(f"{tensor}: nothing reads it")
             view = View(equation="", kernel="discard", config=(const("elements", t.size),))
-            text = self._call(view, name, tensor, comment, [source])
+            text = self._call(view, name, tensor, comment, [source.name])
             self.calls.append(Call(comment=comment, text=text, trace=None))
             return
         name = f"{self.names[tensor]}_fork"
@@ -208,7 +228,13 @@ class Network:
                 sizes=(t.size,),
             )
         )
-        self.calls.append(Call(comment="", text=wrapped(f"    {name}", [source, *branches], ";"), trace=None))
+        self.calls.append(
+            Call(
+                comment="",
+                text=wrapped(f"    {name}", [stream.name for stream in (source, *branches)], ";"),
+                trace=None,
+            )
+        )
 
     def _configure(self, layer: str, configuration: Configuration) -> None:
         self.layers.setdefault(layer, []).append(configuration)
@@ -229,21 +255,21 @@ class Network:
         name, target = self.names[tensor], self.sources[tensor]
         streams = []
         for i, source in enumerate(op.inputs):
-            at = [(id(reader), position) for reader, position in self.readers[source]].index((id(op), i))
-            stream = self.branches[source][at]
+            stream = self.reads[Reader(tensor, i)]
             if i in view.broadcasts:
                 repeat = view.broadcasts[i]
                 repeated = f"{name}_broadcast{i}"
                 comment = one_line(f"{tensor}: {repeat.equation}")
-                target_stream = self._stream(f"{repeated}_s", source)
-                text = self._call(repeat, repeated, op.layer, comment, [stream, target_stream])
+                whole = self._fifo(f"{repeated}_s", source)
+                text = self._call(repeat, repeated, op.layer, comment, [stream.name, whole.name])
                 self.calls.append(Call(comment=comment, text=text, trace=None))
-                stream = target_stream
-            streams.append(stream)
+                stream = whole
+            streams.append(stream.name)
+        streams.append(target.name)
         shape = "x".join(map(str, t.shape)) or "1"
         comment = one_line(f"{tensor}: {view.equation}; {shape} {t.format}")
         if view.kernel:
-            text = self._call(view, name, op.layer, comment, [*streams, target])
+            text = self._call(view, name, op.layer, comment, streams)
         else:
             self.written.append(
                 Written(
@@ -256,8 +282,8 @@ class Network:
                     sizes=view.sizes,
                 )
             )
-            text = wrapped(f"    {name}_process", [*streams, target], ";")
-        self.calls.append(Call(comment=comment, text=text, trace=(target, tensor, t.size)))
+            text = wrapped(f"    {name}_process", streams, ";")
+        self.calls.append(Call(comment=comment, text=text, trace=Traced(stream=target, tensor=tensor, elements=t.size)))
         self.rows.append(
             Row(
                 name=tensor,

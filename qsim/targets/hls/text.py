@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
@@ -170,8 +169,8 @@ class Context:
         return -(-terms // min(wanted, terms))
 
 
-ViewOf = Callable[[Any, Context], View]
-"""Makes the view of one op of a type; an entry's function takes ops of its key's type."""
+ViewOf = Callable[[o.Op, Context], View]
+"""Makes the view of one op."""
 
 
 def centred(tensor: Tensor, zero_point: int) -> IntFormat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from qsim.ir import ops as o
 from qsim.proof.steps import aligned_terms, centred, product
@@ -12,7 +12,7 @@ from qsim.targets.c.lower.loops import (
     strided_copy,
     whole,
 )
-from qsim.targets.c.parts import Kernel, Lower, Lowering, Params, Part
+from qsim.targets.c.parts import Kernel, Lowering, Params, Part
 from qsim.targets.c.types import CType, Reach, storage
 
 
@@ -28,7 +28,7 @@ def _binary_defines(
     return tags, [*defines, ("QSIM_A_AT(i)", _at("a", steps[0])), ("QSIM_B_AT(i)", _at("b", steps[1]))]
 
 
-def _fold(op: Any, c: Lowering, kind: str, factors: list[int], zero_points: list[int]) -> Part:
+def _fold(op: o.Add | o.Extremum, c: Lowering, kind: str, factors: list[int], zero_points: list[int]) -> Part:
     """Add and Extremum: inputs folded from the left, two at a time; partial results stay in a block on the stack."""
     operands, out = c.tensors(op), c.graph[op.output]
     walk = Walk(op, operands, out)
@@ -71,7 +71,7 @@ def _fold(op: Any, c: Lowering, kind: str, factors: list[int], zero_points: list
         )
         steps.append((kernel, Params(kernel.params, c.local("combine"), fields)))
 
-    def calls(xs: Any, y: str, first: str, count: str) -> list[str]:
+    def calls(xs: Sequence[str], y: str, first: str, count: str) -> list[str]:
         lines = []
         for k, (kernel, params) in enumerate(steps, start=1):
             a = walk.pointer(xs[0], 0, first) if k == 1 else f"partial{k - 1}"
@@ -145,12 +145,14 @@ def concat(op: o.Concat, c: Lowering) -> Part:
     )
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.Add: add,
-    o.Mul: mul,
-    o.Extremum: extremum,
-    o.Concat: concat,
-}
+LOWER = dict(
+    (
+        o.entry(o.Add, add),
+        o.entry(o.Mul, mul),
+        o.entry(o.Extremum, extremum),
+        o.entry(o.Concat, concat),
+    )
+)
 
 
 __all__ = ["LOWER"]

@@ -18,7 +18,7 @@ from qsim.targets.c.lower.few_valued import (
 )
 from qsim.targets.c.lower.loops import Fields, at_positions, dilated_window, pairs, position_part, window
 from qsim.targets.c.lower.tiled import Tiling, strip_weights, strips, tiled_part, tiling
-from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
+from qsim.targets.c.parts import BLOCK, Lowering, Params, Part
 from qsim.targets.c.types import I8, I32, CType, Reach, least, storage
 
 
@@ -236,12 +236,14 @@ def matmul(op: o.MatMul, c: Lowering) -> Part:
     return part
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.Conv2D: conv2d,
-    o.ConvTranspose2D: conv_transpose2d,
-    o.Dense: dense,
-    o.MatMul: matmul,
-}
+LOWER = dict(
+    (
+        o.entry(o.Conv2D, conv2d),
+        o.entry(o.ConvTranspose2D, conv_transpose2d),
+        o.entry(o.Dense, dense),
+        o.entry(o.MatMul, matmul),
+    )
+)
 
 
 __all__ = ["LOWER"]

@@ -8,7 +8,7 @@ from qsim.targets.c.lower.loops import (
     strides_of,
     whole,
 )
-from qsim.targets.c.parts import Lower, Lowering, Part
+from qsim.targets.c.parts import Lowering, Part
 from qsim.targets.c.types import least, storage
 
 
@@ -71,14 +71,16 @@ def constant(op: o.Constant, c: Lowering) -> Part:
     return whole(op, c, [], lambda xs, y: [symbol], "constant")
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.Constant: constant,
-    o.Reshape: reshape,
-    o.Transpose: transpose,
-    o.Pad: pad,
-    o.Slice: slice_,
-    o.Gather: gather,
-}
+LOWER = dict(
+    (
+        o.entry(o.Constant, constant),
+        o.entry(o.Reshape, reshape),
+        o.entry(o.Transpose, transpose),
+        o.entry(o.Pad, pad),
+        o.entry(o.Slice, slice_),
+        o.entry(o.Gather, gather),
+    )
+)
 
 
 __all__ = ["LOWER"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
@@ -17,7 +16,7 @@ from qsim.targets.c.lower.loops import (
     whole,
     window,
 )
-from qsim.targets.c.parts import BLOCK, Lower, Lowering, Params, Part
+from qsim.targets.c.parts import BLOCK, Lowering, Params, Part
 from qsim.targets.c.types import CType, Reach, storage
 
 _NEUTRAL = {"sum": "0", "max": "INT{}_MIN", "min": "INT{}_MAX"}
@@ -33,7 +32,7 @@ def _combining(kind: str, xt: CType, yt: CType, t: CType) -> tuple[list[str], li
     ]
 
 
-def _reduction_type(op: Any, kind: str, terms: int, x: Tensor, out: Tensor) -> CType:
+def _reduction_type(op: o.Op, kind: str, terms: int, x: Tensor, out: Tensor) -> CType:
     reach = Reach(op.layer).add(*x.range, *out.range)
     if kind == "sum":
         reach.add(terms * x.range[0], terms * x.range[1])
@@ -98,12 +97,14 @@ def argmax(op: o.ArgMax, c: Lowering) -> Part:
     return whole(op, c, [], lambda xs, y: [f"{kernel.name}({xs[0]}, {y}, {arguments});"], f"argmax along axis {axis}")
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.SumPool2D: sum_pool2d,
-    o.MaxPool2D: max_pool2d,
-    o.Reduce: reduce,
-    o.ArgMax: argmax,
-}
+LOWER = dict(
+    (
+        o.entry(o.SumPool2D, sum_pool2d),
+        o.entry(o.MaxPool2D, max_pool2d),
+        o.entry(o.Reduce, reduce),
+        o.entry(o.ArgMax, argmax),
+    )
+)
 
 
 __all__ = ["LOWER"]

@@ -11,7 +11,7 @@ from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Scheme, periodic
 from qsim.proof.steps import affine, centred
 from qsim.targets.c.lower.tiled import High, high_part, high_requantize
-from qsim.targets.c.parts import Calls, Kernel, Lower, Lowering, Params, Part
+from qsim.targets.c.parts import Calls, Kernel, Lowering, Params, Part
 from qsim.targets.c.types import I8, I16, I32, U8, CType, Reach, least, storage
 
 _FLOAT32_MULTIPLIER = 1 << 24
@@ -329,11 +329,13 @@ def lookup(op: o.Lookup, c: Lowering) -> Part:
     return part
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.Requantize: requantize,
-    o.Divide: divide,
-    o.Threshold: threshold,
-    o.Lookup: lookup,
-}
+LOWER = dict(
+    (
+        o.entry(o.Requantize, requantize),
+        o.entry(o.Divide, divide),
+        o.entry(o.Threshold, threshold),
+        o.entry(o.Lookup, lookup),
+    )
+)
 
 __all__ = ["LOWER"]

@@ -7,7 +7,7 @@ from qsim.ir import ops as o
 from qsim.targets.c.lower.loops import (
     whole,
 )
-from qsim.targets.c.parts import Lower, Lowering, Params, Part
+from qsim.targets.c.parts import Lowering, Params, Part
 from qsim.targets.c.types import I64, storage
 
 
@@ -55,9 +55,7 @@ def softmax(op: o.Softmax, c: Lowering) -> Part:
     )
 
 
-LOWER: dict[type[o.Op], Lower] = {
-    o.Softmax: softmax,
-}
+LOWER = dict((o.entry(o.Softmax, softmax),))
 
 
 __all__ = ["LOWER"]

@@ -1,14 +1,18 @@
-"""HLS views of the ops that combine several tensors: by broadcasting, or side by side."""
+"""HLS views of the ops that combine several tensors, by broadcasting or side by side, and what they read first."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.proof.steps import magnitude
+from qsim.targets.hls.lower.needs import Need, elementwise
 from qsim.targets.hls.lower.rearrange import row_major, strided
-from qsim.targets.hls.text import Context, View, ViewOf, bits, literal
+from qsim.targets.hls.text import Context, View, bits, literal
 
 
 def _broadcasts(op: o.Op, context: Context) -> dict[int, View]:
@@ -87,12 +91,31 @@ def _concat(op: o.Concat, context: Context) -> View:
     return View(equation=f"concatenation along axis {op.axis}", body="concat", sizes=sizes)
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.Add: _add,
-    o.Mul: _mul,
-    o.Extremum: _extremum,
-    o.Concat: _concat,
-}
+def _concat_need(op: o.Concat, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    sizes = [math.prod(x.shape[op.axis :]) for x in inputs]
+    k = np.arange(out.size + 1, dtype=np.int64)
+    outer, inner = k // sum(sizes), k % sum(sizes)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [outer * n + np.clip(inner - start, 0, n) for n, start in zip(sizes, starts)]
 
 
-__all__ = ["VIEWS"]
+VIEWS = dict(
+    (
+        o.entry(o.Add, _add),
+        o.entry(o.Mul, _mul),
+        o.entry(o.Extremum, _extremum),
+        o.entry(o.Concat, _concat),
+    )
+)
+
+NEEDS = dict(
+    (
+        o.entry(o.Add, elementwise),
+        o.entry(o.Mul, elementwise),
+        o.entry(o.Extremum, elementwise),
+        o.entry(o.Concat, _concat_need),
+    )
+)
+
+
+__all__ = ["NEEDS", "VIEWS"]

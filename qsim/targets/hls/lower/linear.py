@@ -1,17 +1,20 @@
-"""HLS views of convolutions, dense layers and matrix products."""
+"""HLS views of convolutions, dense layers and matrix products, and what they read before they write."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from qsim.errors import UnsupportedError
+from qsim.ir import Tensor
 from qsim.ir import ops as o
 from qsim.ir.ops import Linear
 from qsim.numerics import Array, IntArray, IntFormat
+from qsim.targets.hls.lower.needs import Need, last_axis, positions_read, whole
 from qsim.targets.hls.products import Products, products
-from qsim.targets.hls.text import Context, Table, View, ViewOf, centred, const, table, typedef
+from qsim.targets.hls.text import Context, Table, View, centred, const, table, typedef
 
 
 def _zero(name: str, value: int, prefix: str = "") -> tuple[str, str]:
@@ -150,11 +153,40 @@ def matmul(op: o.MatMul, context: Context) -> View:
     )
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.Conv2D: conv2d,
-    o.ConvTranspose2D: conv_transpose,
-    o.Dense: dense,
-    o.MatMul: matmul,
-}
+def _conv_need(op: o.Conv2D, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    ends = []
+    for axis in (0, 1):
+        extent = (op.weights.shape[axis] - 1) * op.dilation[axis] + 1
+        ends.append(np.arange(out.shape[axis]) * op.strides[axis] - op.padding[axis][0] + extent - 1)
+    return [positions_read(inputs[0], (ends[0], ends[1]), out.shape[2])]
 
-__all__ = ["VIEWS"]
+
+def _matmul_need(op: o.MatMul, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    a, b = inputs
+    k = np.arange(out.size, dtype=np.int64)
+    rows, matrices = k // out.shape[-1] + 1, k // math.prod(out.shape[-2:]) + 1
+    return [
+        np.concatenate([[0], rows * a.shape[-1]]),
+        np.concatenate([[0], matrices * math.prod(b.shape[-2:])]),
+    ]
+
+
+VIEWS = dict(
+    (
+        o.entry(o.Conv2D, conv2d),
+        o.entry(o.ConvTranspose2D, conv_transpose),
+        o.entry(o.Dense, dense),
+        o.entry(o.MatMul, matmul),
+    )
+)
+
+NEEDS = dict(
+    (
+        o.entry(o.Conv2D, _conv_need),
+        o.entry(o.ConvTranspose2D, whole),
+        o.entry(o.Dense, last_axis),
+        o.entry(o.MatMul, _matmul_need),
+    )
+)
+
+__all__ = ["NEEDS", "VIEWS"]

@@ -1,10 +1,16 @@
-"""HLS views of the ops that move data, and of constants."""
+"""HLS views of the ops that move data, and of constants, and what they read before they write."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from qsim.ir import Tensor
 from qsim.ir import ops as o
+from qsim.targets.hls.lower.needs import Need, elementwise, whole
 from qsim.targets.hls.lower.rearrange import row_major, strided
-from qsim.targets.hls.text import Context, View, ViewOf, const, indices, table
+from qsim.targets.hls.text import Context, View, const, indices, table
 
 
 def _constant(op: o.Constant, context: Context) -> View:
@@ -56,14 +62,37 @@ def _gather(op: o.Gather, context: Context) -> View:
     return View(equation="static rearrangement by index", kernel="gather", config=config, tables=tables)
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.Constant: _constant,
-    o.Reshape: _reshape,
-    o.Transpose: _transpose,
-    o.Pad: _pad,
-    o.Slice: _slice,
-    o.Gather: _gather,
-}
+def _nothing(op: o.Constant, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    return []
 
 
-__all__ = ["VIEWS"]
+def _pad_need(op: o.Pad, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    inside = np.zeros(out.shape, dtype=np.int64)
+    inside[tuple(slice(b, b + n) for (b, _), n in zip(op.pads, inputs[0].shape))] = 1
+    return [np.concatenate([[0], np.cumsum(inside.reshape(-1))])]
+
+
+VIEWS = dict(
+    (
+        o.entry(o.Constant, _constant),
+        o.entry(o.Reshape, _reshape),
+        o.entry(o.Transpose, _transpose),
+        o.entry(o.Pad, _pad),
+        o.entry(o.Slice, _slice),
+        o.entry(o.Gather, _gather),
+    )
+)
+
+NEEDS = dict(
+    (
+        o.entry(o.Constant, _nothing),
+        o.entry(o.Reshape, elementwise),
+        o.entry(o.Transpose, whole),
+        o.entry(o.Pad, _pad_need),
+        o.entry(o.Slice, whole),
+        o.entry(o.Gather, whole),
+    )
+)
+
+
+__all__ = ["NEEDS", "VIEWS"]

@@ -1,13 +1,17 @@
-"""HLS views of pools, reductions and the index of the maximum."""
+"""HLS views of pools, reductions and the index of the maximum, and what they read before they write."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
 
 from qsim.ir import Tensor
 from qsim.ir import ops as o
+from qsim.targets.hls.lower.needs import Need, positions_read, rows, whole
 from qsim.targets.hls.lower.rearrange import row_major
-from qsim.targets.hls.text import Context, View, ViewOf, const, indices, typedef
+from qsim.targets.hls.text import Context, View, const, indices, typedef
 
 
 def disjoint_windows(op: o.SumPool2D | o.MaxPool2D, x: Tensor, out: Tensor) -> bool:
@@ -78,12 +82,45 @@ def _argmax(op: o.ArgMax, context: Context) -> View:
     return View(equation=f"index of the maximum along axis {op.axis}", kernel="argmax", config=config)
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.SumPool2D: _pool,
-    o.MaxPool2D: _pool,
-    o.Reduce: _reduce,
-    o.ArgMax: _argmax,
-}
+def _pool_need(op: o.SumPool2D | o.MaxPool2D, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    x = inputs[0]
+    ends = []
+    for axis in (0, 1):
+        end = np.arange(out.shape[axis]) * op.strides[axis] - op.padding[axis][0] + op.pool[axis] - 1
+        # without a window buffer a pool is complete at its last position inside the image
+        ends.append(np.minimum(end, x.shape[axis] - 1) if disjoint_windows(op, x, out) else end)
+    need = positions_read(x, (ends[0], ends[1]), out.shape[2])
+    # channels come one by one: the pixel's later channels are not yet read, unless the window ends outside the image
+    channel = np.arange(out.size) % out.shape[2]
+    rows, columns = np.broadcast_arrays(ends[0][:, None], ends[1][None, :])
+    inside = (rows >= 0) & (rows < x.shape[0]) & (columns >= 0) & (columns < x.shape[1])
+    early = np.repeat(inside.reshape(-1), out.shape[2]) * (out.shape[2] - 1 - channel)
+    need[1:] -= early
+    return [need]
 
 
-__all__ = ["VIEWS", "disjoint_windows"]
+def _argmax_need(op: o.ArgMax, inputs: Sequence[Tensor], out: Tensor) -> Need:
+    inner = math.prod(inputs[0].shape[op.axis + 1 :])
+    return rows(out, inputs[0].shape[op.axis] * inner, inner)
+
+
+VIEWS = dict(
+    (
+        o.entry(o.SumPool2D, _pool),
+        o.entry(o.MaxPool2D, _pool),
+        o.entry(o.Reduce, _reduce),
+        o.entry(o.ArgMax, _argmax),
+    )
+)
+
+NEEDS = dict(
+    (
+        o.entry(o.SumPool2D, _pool_need),
+        o.entry(o.MaxPool2D, _pool_need),
+        o.entry(o.Reduce, whole),
+        o.entry(o.ArgMax, _argmax_need),
+    )
+)
+
+
+__all__ = ["NEEDS", "VIEWS", "disjoint_windows"]

@@ -1,4 +1,4 @@
-"""HLS views of the elementwise ops with constant parameters: requantize, divide, threshold, lookup."""
+"""HLS views of the elementwise ops with constant parameters (requantize, divide, threshold, lookup)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rescale, Scheme, periodic
 from qsim.proof.steps import centred as centred_bounds
 from qsim.proof.steps import corners, rescale_bounds
-from qsim.targets.hls.text import Context, Table, View, ViewOf, bits, centred, const, table, typedef
+from qsim.targets.hls.lower.needs import elementwise
+from qsim.targets.hls.text import Context, Table, View, bits, centred, const, table, typedef
 
 
 def _broadcast_table(values: Sequence[IntArray], shape: tuple[int, ...]) -> list[Array]:
@@ -157,11 +158,22 @@ def lookup(op: o.Lookup, context: Context) -> View:
     return View(equation=f"table of {entries} codes", kernel="lookup", config=config, tables=tables)
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.Requantize: requantize,
-    o.Divide: divide,
-    o.Threshold: threshold,
-    o.Lookup: lookup,
-}
+VIEWS = dict(
+    (
+        o.entry(o.Requantize, requantize),
+        o.entry(o.Divide, divide),
+        o.entry(o.Threshold, threshold),
+        o.entry(o.Lookup, lookup),
+    )
+)
 
-__all__ = ["VIEWS"]
+NEEDS = dict(
+    (
+        o.entry(o.Requantize, elementwise),
+        o.entry(o.Divide, elementwise),
+        o.entry(o.Threshold, elementwise),
+        o.entry(o.Lookup, elementwise),
+    )
+)
+
+__all__ = ["NEEDS", "VIEWS"]

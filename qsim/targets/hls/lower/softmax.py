@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qsim.ir import ops as o
-from qsim.targets.hls.text import Context, View, ViewOf, const
+from qsim.targets.hls.lower.needs import last_axis
+from qsim.targets.hls.text import Context, View, const
 
 
 def _softmax(op: o.Softmax, context: Context) -> View:
@@ -20,9 +21,9 @@ def _softmax(op: o.Softmax, context: Context) -> View:
     return View(equation="TensorFlow Lite's integer softmax over the last axis", kernel="softmax", config=config)
 
 
-VIEWS: dict[type[o.Op], ViewOf] = {
-    o.Softmax: _softmax,
-}
+VIEWS = dict((o.entry(o.Softmax, _softmax),))
+
+NEEDS = dict((o.entry(o.Softmax, last_axis),))
 
 
-__all__ = ["VIEWS"]
+__all__ = ["NEEDS", "VIEWS"]
