@@ -42,14 +42,16 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounded:
-    """What the source rounds the real values of an output to: code = clip(round_half_even(y / scale) + zero_point, low,
-    high), given as (code - zero_point) * scale, or as the code itself where it is not ``dequantized``."""
+    """What the source rounds the real values of an output to: code = clip(round_half_even(y * levels) + zero_point,
+    low, high), given as (code - zero_point) * scale, or as the code itself where it is not ``dequantized``. levels:
+    1 / scale where it is None."""
 
     scale: Fraction
     zero_point: int
     low: int
     high: int
     dequantized: bool
+    levels: int | None = field(default=None, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True, kw_only=True)

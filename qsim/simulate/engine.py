@@ -208,7 +208,8 @@ def _rounded(y: Array, rounded: Rounded | None) -> Array:
     if rounded is None:
         return y
     scale = float(rounded.scale)
-    codes = np.clip(np.rint(y / scale) + rounded.zero_point, rounded.low, rounded.high)
+    steps = y / scale if rounded.levels is None else y * rounded.levels
+    codes = np.clip(np.rint(steps) + rounded.zero_point, rounded.low, rounded.high)
     return (codes - rounded.zero_point) * scale if rounded.dequantized else codes
 
 

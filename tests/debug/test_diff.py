@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from graphs import corner_codes, random_graph, small_cnn
 
 from qsim.debug.diff.diff import diff
 from qsim.errors import UsageError
+from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, Overflow, Rounding, scalar
+from qsim.numerics import IntArray, IntFormat, Overflow, Rounding, scalar, shift_only
+from qsim.proof.builder import GraphBuilder
 from qsim.simulate import Simulator
 
 FAULTS: dict[str, tuple[str, Kernel, str]] = {
@@ -102,6 +105,31 @@ def test_real_valued_nchw_dump_in_files(tmp_path) -> None:
     for n, a in reals.items():
         np.save(tmp_path / "folder" / f"{n}.npy", a)
     assert diff(graph, codes, tmp_path / "folder", codes=True).ok
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (3, 3, 3)])
+def test_another_graph_whose_source_has_channels_in_front(shape: tuple[int, ...]) -> None:
+    """Its input is read in another format, so that codes travel as real values: in its source's order."""
+
+    def graph(bits: int, order: tuple[int, ...]) -> Graph:
+        b = GraphBuilder("net", "onnx")
+        b.input("x", shape, IntFormat(8 + bits, True), Quantization.of(Fraction(1, 16 << bits)), order=order)
+        down = o.Requantize(
+            inputs=("x",),
+            output="y",
+            layer="y",
+            rescale=shift_only(bits, Rounding.TRN),
+            overflow=Overflow.SAT,
+            low=-128,
+            high=127,
+        )
+        return b.build([b.add(down, quantization=Quantization.of(Fraction(1, 16)))])
+
+    own, other = graph(0, ()), graph(2, (2, 0, 1))
+    codes = {"x": np.random.default_rng(3).integers(-128, 128, (5, *shape))}
+    result = diff(own, codes, other, codes=True)
+    assert result.ok, str(result)
+    assert len(result.tensors) == 1
 
 
 def test_the_dissection_adds_up() -> None:

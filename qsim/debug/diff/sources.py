@@ -16,7 +16,7 @@ from qsim.debug.diff.observations import match_names, read_array, read_dump
 from qsim.debug.words.wrapper import wrapper_variables
 from qsim.errors import ToolMissingError, UsageError
 from qsim.importers.keras.read.revive import live_tfmot
-from qsim.ir import Graph, Tensor
+from qsim.ir import Graph, Input, Tensor
 from qsim.numerics import Array
 from qsim.simulate import Simulator
 from qsim.targets.registry import TARGETS, planned
@@ -100,7 +100,7 @@ def _other_graph(graph: Graph, inputs: Mapping[str, Array], other: Graph) -> dic
         given[name] = codes if _same_meaning(graph[own], other[name]) else graph[own].quantization.real(codes)
     if any(given[name].dtype.kind == "f" for name in names):
         reals = {name: a if a.dtype.kind == "f" else other[name].quantization.real(a) for name, a in given.items()}
-        given = simulator.quantize(reals)
+        given = simulator.quantize({entry.tensor: _in_order(reals[entry.tensor], entry) for entry in other.inputs})
     trace = simulator.trace_codes(given)
     # The inputs are what was given, not what the other side computed; requantizing them may lose bits.
     return {
@@ -110,6 +110,11 @@ def _other_graph(graph: Graph, inputs: Mapping[str, Array], other: Graph) -> dic
         for name, codes in trace.items()
         if name not in names
     }
+
+
+def _in_order(stored: Array, entry: Input) -> Array:
+    """Real values in a tensor's order as the input takes them, in its source's."""
+    return stored.transpose(0, *(axis + 1 for axis in entry.order)) if entry.order else stored
 
 
 def _same_meaning(a: Tensor, b: Tensor) -> bool:

@@ -344,7 +344,9 @@ def _leaky(node: Node, x: Array) -> Array:
 
 
 def _q_softmax(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
-    """The correctly rounded real value, outside the hardware: it ends the model."""
+    """rint(softmax * floor(f(1 / sy))) + zy, outside the hardware: it ends the model. At a scale of 1/255 the floor is
+    254. A file's own signed operator (those that fusing makes run unsigned) wraps where its largest code does not
+    fit."""
     view = settled(ctx, raw(ctx, view_of(node, inputs), node.name), node.name)
     x, y = codes(node, inputs, 1), codes(node, inputs, 3)
     axis = integer(node, "axis", -1)
@@ -352,7 +354,15 @@ def _q_softmax(ctx: Context, node: Node, inputs: Sequence[Operand]) -> Made:
         raise UnsupportedError(f"its axis is {axis}", way_out="take the softmax along the last axis")
     step = Fraction(float(x.step))
     real = view.value.affine(step, -x.zero * step).but(boundary="softmax", layer=node.name)
-    rounded = Rounded(scale=Fraction(float(y.step)), zero_point=y.zero, low=y.low, high=y.high, dequantized=False)
+    levels = int(np.floor(f32(np.float32(1) / y.step)))
+    if "opset" in node.attributes and y.low < 0 and levels + y.zero > y.high:
+        raise UnsupportedError(
+            f"its code for 1, {levels + y.zero}, does not fit int8, and ONNX Runtime lets it wrap around",
+            way_out=f"use a zero point of {y.high - levels} or less, uint8, or the profile onnx",
+        )
+    rounded = Rounded(
+        scale=Fraction(float(y.step)), zero_point=y.zero, low=y.low, high=y.high, dequantized=False, levels=levels
+    )
     return [View(value=real, at=view.at, dtype=_type(y), rounded=rounded)]
 
 
