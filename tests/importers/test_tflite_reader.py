@@ -17,8 +17,6 @@ from qsim.importers.tflite import load_tflite, survey
 from qsim.importers.tflite.load import read_source
 from qsim.ir import Graph
 
-FLIPS = 10_000
-
 
 def chain() -> Maker:
     """x (1,4,4,2) -> CONV_2D a (1,4,4,3) -> RELU b -> RESHAPE c (1,48)."""
@@ -119,29 +117,27 @@ CHANGES: dict[str, tuple[Callable[[Maker], object], str]] = {
     "empty tensor": (lambda m: tensor(m, "b").__setattr__("shape", [1, 0, 4, 3]), "empty"),
     "huge tensor": (lambda m: tensor(m, "x").__setattr__("shape", [1, 1 << 20, 1 << 10, 2]), "elements"),
     "many dimensions": (lambda m: tensor(m, "c").__setattr__("shape", [1] * 30 + [48]), "dimensions"),
-    "dynamic shape": (lambda m: tensor(m, "x").__setattr__("shapeSignature", [-1, -1, 4, 2]), "dynamic"),
-    "signature contradicts": (lambda m: tensor(m, "x").__setattr__("shapeSignature", [-1, 5, 4, 2]), "contradict"),
+    "dynamic shape": (
+        lambda m: [
+            tensor(m, "x").__setattr__(k, v) for k, v in (("shape", [1, 1, 4, 2]), ("shapeSignature", [-1, -1, 4, 2]))
+        ],
+        "dynamic",
+    ),
     "variable": (lambda m: tensor(m, "x").__setattr__("isVariable", True), "state"),
     "unknown type": (lambda m: tensor(m, "a").__setattr__("type", 77), "type 77"),
     "float activations": (lambda m: tensor(m, "a").__setattr__("type", fb.TensorType.FLOAT32), "FLOAT32"),
     "uint8 activations": (lambda m: tensor(m, "a").__setattr__("type", fb.TensorType.UINT8), "UINT8"),
     "int16 input of an int8 operator": (lambda m: tensor(m, "b").__setattr__("type", fb.TensorType.INT16), "INT16"),
     "unknown tensor": (lambda m: m.graph.operators[0].__setattr__("inputs", [0, 1, 44]), "tensor 44"),
-    "input left out": (lambda m: m.graph.operators[0].__setattr__("inputs", [-1, 1, 2]), "no operator"),
+    "input left out": (lambda m: m.graph.operators[0].__setattr__("inputs", [-1, 1, 2]), "input 0"),
     "too few inputs": (lambda m: m.graph.operators[0].__setattr__("inputs", [0]), "input 1"),
     "cycle": (lambda m: m.graph.operators[0].__setattr__("inputs", [4, 1, 2]), "cycle"),
     "out of order": (lambda m: m.graph.operators.reverse(), "out of order"),
     "made twice": (lambda m: m.graph.operators[1].__setattr__("outputs", [3]), "already made"),
     "writes a constant": (lambda m: m.graph.operators[1].__setattr__("outputs", [1]), "constant"),
-    "unused result": (lambda m: m.graph.__setattr__("outputs", [4]), "nothing uses"),
     "input that is a constant": (lambda m: m.graph.__setattr__("inputs", [0, 1]), "constant"),
-    "input that nothing reads": (
-        lambda m: m.graph.__setattr__("inputs", [0, m.tensor("z", (1, 1), "INT8", 1)]),
-        "no operator",
-    ),
     "no inputs": (lambda m: m.graph.__setattr__("inputs", []), "no inputs"),
     "no outputs": (lambda m: m.graph.__setattr__("outputs", []), "no outputs"),
-    "output named twice": (lambda m: m.graph.__setattr__("outputs", [6, 6]), "twice"),
     "unknown operator": (lambda m: m.model.operatorCodes[1].__setattr__("builtinCode", 5000), "5000"),
     "operator code missing": (lambda m: m.graph.operators[1].__setattr__("opcodeIndex", 9), "code 9"),
     "wrong options": (lambda m: m.graph.operators[0].__setattr__("builtinOptionsType", 5), "options"),
@@ -237,10 +233,11 @@ def check_flips(data: bytes, count: int, seed: int) -> tuple[int, int]:
     return count - loaded, loaded
 
 
-def test_ten_thousand_byte_flips_of_a_real_file() -> None:
-    rejected, loaded = check_flips(model_file("hello_world_int8.tflite").read_bytes(), FLIPS, 0)
-    assert rejected > FLIPS // 4
-    assert loaded > FLIPS // 4
+@pytest.mark.parametrize("flips", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_byte_flips_of_a_real_file(flips: int) -> None:
+    rejected, loaded = check_flips(model_file("hello_world_int8.tflite").read_bytes(), flips, 0)
+    assert rejected > flips // 4
+    assert loaded > flips // 4
 
 
 @pytest.mark.slow
@@ -249,26 +246,27 @@ def test_byte_flips_of_larger_files(name: str) -> None:
     check_flips(model_file(name).read_bytes(), 3000, 1)
 
 
+@pytest.mark.parametrize("flips", [20, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", list(CASES))
-def test_byte_flips_of_every_operator(name: str) -> None:
+def test_byte_flips_of_every_operator(name: str, flips: int) -> None:
     """No crash and no hang; a single operator has shapes that nothing else in the file repeats, so those may change."""
     data = build(name, 1)
     rng = np.random.default_rng(2)
-    assert sum(refused(flip(data, rng)) is not None for _ in range(150)) > 50
+    assert sum(refused(flip(data, rng)) is not None for _ in range(flips)) > flips // 4
 
 
 def test_byte_flips_under_the_survey() -> None:
     """It reads on where the import stops: still nothing but ModelError comes out, and every entry has its reason."""
     data, rng = model_file("hello_world_int8.tflite").read_bytes(), np.random.default_rng(4)
     refused = 0
-    for _ in range(600):
+    for _ in range(200):
         try:
             entries = survey(flip(data, rng))
         except ModelError:
             refused += 1
         else:
             assert all(e.supported or e.reason for e in entries)
-    assert 100 < refused < 500
+    assert 30 < refused < 170
 
 
 def test_survey_of_a_damaged_file_is_an_error_too() -> None:

@@ -65,8 +65,8 @@ def zero_points(maker: Maker, tensors: dict[str, fb.TensorT]) -> None:
 
 
 def dynamic(maker: Maker, tensors: dict[str, fb.TensorT]) -> None:
-    tensors["x"].shapeSignature = [-1, -1]
-    tensors["two"].shapeSignature = [1, -1]
+    tensors["x"].shape, tensors["x"].shapeSignature = [1, 1], [-1, -1]
+    tensors["two"].shape, tensors["two"].shapeSignature = [1, 1], [1, -1]
 
 
 def variable(maker: Maker, tensors: dict[str, fb.TensorT]) -> None:

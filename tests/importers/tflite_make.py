@@ -18,6 +18,7 @@ from tflite_micro.python.tflite_micro import runtime
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as fb
 
 from qsim.importers.tflite.load import read_source
+from qsim.importers.tflite.model import TfliteModel
 from qsim.ir import Graph
 from qsim.simulate import Simulator
 
@@ -129,9 +130,9 @@ class Maker:
         return bytes(builder.Output())
 
 
-def tflm(data: bytes, batches: list[np.ndarray]) -> list[np.ndarray]:
+def tflm(data: bytes, batches: list[np.ndarray], arena: int = 1 << 22) -> list[np.ndarray]:
     """Every output of TensorFlow Lite Micro: (N, *shape) each, for (N, *shape) inputs in the model's order."""
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 22)
+    interpreter = runtime.Interpreter.from_bytes(data, arena_size=arena)
     shapes = [tuple(interpreter.get_input_details(i)["shape"]) for i in range(len(batches))]
     count = len(read_source(data).outputs)
     results: list[list[np.ndarray]] = [[] for _ in range(count)]
@@ -142,6 +143,17 @@ def tflm(data: bytes, batches: list[np.ndarray]) -> list[np.ndarray]:
         for k in range(count):
             results[k].append(np.array(interpreter.get_output(k)))
     return [np.stack(r) for r in results]
+
+
+def with_every_output(data: bytes) -> bytes:
+    """The model with the result of every operator among its outputs, and without the memory plan that its metadata may
+    hold, in which tensors overwrite each other (and which ``tflm_all``'s way of keeping them does not allow)."""
+    model = fb.ModelT.InitFromObj(fb.Model.GetRootAsModel(data, 0))
+    model.metadata = []
+    model.subgraphs[0].outputs = [i for op in read_source(data).operators for i in op.outputs]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def tflm_all(data: bytes, batches: list[np.ndarray]) -> dict[int, np.ndarray]:
@@ -210,14 +222,28 @@ def simulate(graph: Graph, batches: list[np.ndarray]) -> dict[str, np.ndarray]:
     return Simulator(graph).trace_codes(codes if len(codes) > 1 else next(iter(codes.values())))
 
 
+def graph_names(model: TfliteModel) -> dict[int, str]:
+    """Index of every tensor that an operator makes -> its name in the graph, where a name that the file uses again
+    gets a number."""
+    seen: dict[str, int] = {model.tensors[i].name: 1 for i in model.inputs}
+    names = {}
+    for i in (i for op in model.operators for i in op.outputs):
+        name = model.tensors[i].name
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        names[i] = f"{name}_{count}" if count else name
+    return names
+
+
 def differences(
     graph: Graph, data: bytes, traced: dict[str, np.ndarray], reference: dict[int, np.ndarray]
 ) -> dict[str, int]:
     """Tensor name -> number of differing codes, for every tensor that both sides have and where any differs."""
     found = {}
     compared = 0
+    names = graph_names(read_source(data))
     for index, values in reference.items():
-        name = read_source(data).tensors[index].name
+        name = names[index]
         if name in traced:
             compared += 1
             bad = int((traced[name].reshape(len(values), -1) != values.reshape(len(values), -1)).sum())

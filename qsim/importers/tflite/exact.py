@@ -32,6 +32,8 @@ def _changes(factor: float, low: int, high: int, codes: Array) -> tuple[Array, A
 
 
 def _search(factor: float, low: int, high: int, codes: Array) -> tuple[int, int] | None:
+    if low == high == 0:
+        return 0, 1
     wanted, t = _changes(factor, low, high, codes)
     mantissa, exponent = np.frexp(factor)
     reach = max(abs(low), abs(high), 1)

@@ -24,7 +24,8 @@ def fold_constants(model: TfliteModel) -> TfliteModel:
     tensors = list(model.tensors)
     kept: list[Operator] = []
     for op in model.operators:
-        value = _evaluate(op, [tensors[i] for i in op.inputs if i >= 0], tensors[op.outputs[0]])
+        inputs = [tensors[i] for i in op.inputs if i >= 0]
+        value = _evaluate(op, inputs, tensors[op.outputs[0]]) if op.outputs else None
         if value is None or op.outputs[0] in model.outputs:
             kept.append(op)
             continue
@@ -37,6 +38,22 @@ def fold_constants(model: TfliteModel) -> TfliteModel:
     if len(kept) == len(model.operators):
         return model
     return dataclasses.replace(model, tensors=tuple(tensors), operators=tuple(kept))
+
+
+def without_dead(model: TfliteModel) -> tuple[TfliteModel, list[str]]:
+    """The model without operators whose results reach no output, and a sentence on each. Operators without a result
+    stay: what they do, they do to the model's state."""
+    wanted, kept, sentences = set(model.outputs), [], []
+    for op in reversed(model.operators):
+        if op.outputs and not wanted.intersection(op.outputs):
+            name = model.tensors[op.outputs[0]].name
+            sentences.append(f"Layer {name!r} ({op.name}) reaches no output of the model and is left out.")
+            continue
+        kept.append(op)
+        wanted.update(op.inputs)
+    if not sentences:
+        return model, []
+    return dataclasses.replace(model, operators=tuple(reversed(kept))), sentences[::-1]
 
 
 def _evaluate(op: Operator, inputs: list[TfliteTensor], out: TfliteTensor) -> Array | None:

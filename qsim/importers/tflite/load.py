@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
 from qsim.importers.tflite import xnnpack
-from qsim.importers.tflite.fold import fold_constants
+from qsim.importers.tflite.fold import fold_constants, without_dead
 from qsim.importers.tflite.lower import activation as lower_activation
 from qsim.importers.tflite.lower import arithmetic as lower_arithmetic
 from qsim.importers.tflite.lower import linear as lower_linear
@@ -45,6 +45,15 @@ MICRO_LACKS: Mapping[str, tuple[str, ...]] = {
 }
 """Operator -> the types for which TensorFlow Lite Micro has no kernel. Their meaning leaves nothing open, so they are
 imported, with a note."""
+
+
+NPUS: Mapping[str, str] = {
+    "ethos-u": "an Arm Ethos-U by Vela",
+    "XC_": "an XMOS xcore by xmos-ai-tools",
+    "NeutronGraph": "an NXP eIQ Neutron",
+    "edgetpu-custom-op": "a Coral Edge TPU",
+}
+"""How the names of custom operators begin in files that a vendor's compiler made for its own hardware."""
 
 
 class SurveyEntry(NamedTuple):
@@ -85,7 +94,7 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
     exactly, UsageError for an unknown profile.
     """
     engine = get_profile(profile)
-    model = read_source(source)
+    model, dead = without_dead(read_source(source))
     unknown = {op.name: None for op in model.operators if _refusal(model, op, engine)}
     if unknown:
         raise UnsupportedError(
@@ -98,7 +107,7 @@ def load_tflite(source: str | Path | bytes, profile: str | None = None) -> Graph
             "these layers",
         )
     try:
-        return import_model(model, engine)
+        return import_model(model, engine, dead)
     except GraphError as error:
         raise ModelError(f"the model does not hold together: {error}") from error
 
@@ -115,13 +124,16 @@ def survey(source: str | Path | bytes, profile: str | None = None) -> list[Surve
     left = dict(refusals.found)
     for number, whole in enumerate(models):
         model = fold_constants(whole)
+        live = {op.index for op in without_dead(model)[0].operators}
         for op in model.operators:
             places = [(number, "operator", op.index), *((number, "tensor", i) for i in (*op.inputs, *op.outputs))]
             blamed = [text for place in dict.fromkeys(places) for text in refusals.found.get(place, ())]
             for place in places:
                 left.pop(place, None)
             refusal = _refusal(model, op, engine)
-            if refusal:
+            if op.index not in live:
+                reason = ""
+            elif refusal:
                 reason = f"Layer {_layer(model, op)!r}: {refusal}."
             else:
                 reason = " ".join(blamed) or _trial(model, op, engine) or ""
@@ -137,7 +149,7 @@ def survey(source: str | Path | bytes, profile: str | None = None) -> list[Surve
 
 
 def _layer(model: TfliteModel, op: Operator) -> str:
-    return model.tensors[op.outputs[0]].name
+    return model.tensors[op.outputs[0]].name if op.outputs else f"operator {op.index}"
 
 
 def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
@@ -146,6 +158,11 @@ def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
         return "control flow is not supported"
     if _is_end(model, op):
         return None
+    if op.name.startswith("CUSTOM"):
+        code = op.name.removeprefix("CUSTOM ").strip("'")
+        npu = next((made for start, made in NPUS.items() if code.startswith(start)), None)
+        if npu is not None:
+            return f"the file was compiled for an NPU ({npu}); load the .tflite file that its compiler was given"
     if op.name == "DEQUANTIZE":
         return "it gives floats that the network goes on to use"
     if op.name not in LOWERINGS:
@@ -225,9 +242,12 @@ def _lower(low: Lowering, op: Operator) -> None:
         raise ModelError(f"{low.where(op)} does not hold together: {str(error).rstrip('.')}.") from error
 
 
-def import_model(model: TfliteModel, profile: Profile) -> Graph:
-    """The graph of a checked model. Raises UnsupportedError, ModelError, GraphError."""
+def import_model(model: TfliteModel, profile: Profile, dead: Sequence[str] = ()) -> Graph:
+    """The graph of a checked model. dead: sentences on what was left out before. Raises UnsupportedError, ModelError,
+    GraphError."""
     low = Lowering(model, profile, GraphBuilder(model.name, profile.name))
+    for sentence in dead:
+        low.builder.note(sentence)
     ends = {op.index for op in model.operators if _is_end(model, op)}
     for i in model.inputs:
         tensor = model.tensors[i]
@@ -235,6 +255,9 @@ def import_model(model: TfliteModel, profile: Profile) -> Graph:
             _input(low, tensor)
             continue
         readers = [op for op in model.operators if i in op.inputs]
+        if not readers and i not in model.outputs:
+            low.builder.note(f"The float model input {tensor.name!r} is read by nothing and left out.")
+            continue
         if len(readers) != 1 or readers[0].index not in ends:
             raise UnsupportedError(
                 f"the float model input {tensor.name!r} does not go into exactly one QUANTIZE",

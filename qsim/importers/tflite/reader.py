@@ -1,22 +1,20 @@
 """Flatbuffer bytes -> checked plain structure.
 
-The generated accessors of the PyPI package ``tflite`` follow any offset that stands in the bytes; every table, vector
-and string is therefore checked to lie within the file before it is read, and everything read is checked for sense:
-sizes of constants, lengths of quantization arrays, types, the order of operators. All errors are ModelError (the
-bytes are not a sound model) or UnsupportedError (sound, but outside what qsim reproduces).
+``flatbuffer.py`` checks that what is read lies in the file; here it is checked for sense: sizes of constants, lengths
+of quantization arrays, types, the order of operators. All errors are ModelError (the bytes are not a sound model) or
+UnsupportedError (sound, but outside what qsim reproduces).
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tflite as schema
 
 from qsim.errors import ModelError, UnsupportedError
+from qsim.importers.tflite.flatbuffer import FLATBUFFER_ERRORS, Bytes, Table
 from qsim.importers.tflite.model import (
     INTEGER_FORMATS,
     Operator,
@@ -30,7 +28,6 @@ MAX_ELEMENTS = 1 << 24
 """Elements of one tensor that qsim takes on: far beyond any microcontroller, and small enough to prove ranges on."""
 
 MAX_RANK = 6
-_MAX_NAME = 1 << 16
 
 _TYPES = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -91,103 +88,11 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Operator -> its options table and the fields that lowerings read. Operators that are not here have none to read."""
 
+WITHOUT_RESULT = ("CALL_ONCE", "ASSIGN_VARIABLE", "HASHTABLE_IMPORT")
+"""Operators that by definition have no output."""
+
 Refuse = Callable[..., None]
 """(reason, way out) -> nothing: what is wrong with the tensor at hand."""
-
-_FLATBUFFER_ERRORS = (struct.error, IndexError, ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError)
-"""What the flatbuffers runtime raises on bytes that do not fit."""
-
-
-class _Bytes:
-    """Bounds checks over the file's bytes: the part of a flatbuffers verifier that reading needs."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def u32(self, position: int, what: str) -> int:
-        if not 0 <= position <= len(self.data) - 4:
-            raise ModelError(f"not a sound .tflite file: {what} lies outside the file's {len(self.data)} bytes.")
-        return int(struct.unpack_from("<I", self.data, position)[0])
-
-    def table(self, position: int, what: str) -> None:
-        """Check that the table at ``position``, its vtable and every field that the vtable names lie in the file."""
-        back = self.u32(position, what)
-        vtable = position - (back - (1 << 32) if back >= 1 << 31 else back)
-        size, table_size = self.u32(vtable, f"the vtable of {what}") & 0xFFFF, self.u32(vtable, what) >> 16
-        if size < 4 or size % 2 or vtable + size > len(self.data) or position + table_size > len(self.data):
-            raise ModelError(f"not a sound .tflite file: the vtable of {what} is damaged.")
-        for slot in range(vtable + 4, vtable + size, 2):
-            field = int(struct.unpack_from("<H", self.data, slot)[0])
-            if field and not 4 <= field < table_size:
-                raise ModelError(f"not a sound .tflite file: a field of {what} lies outside its table.")
-
-    def vector(self, position: int, item: int, what: str) -> int:
-        """Check the vector whose length stands at ``position``; returns its length."""
-        length = self.u32(position, what)
-        if position + 4 + length * item > len(self.data):
-            raise ModelError(f"not a sound .tflite file: {what} with {length} entries runs past the end of the file.")
-        return length
-
-
-class _Table:
-    """One flatbuffer table under check: raw access to its fields by slot (the schema's field number)."""
-
-    def __init__(self, file: _Bytes, position: int, what: str) -> None:
-        file.table(position, what)
-        self.file, self.position, self.what = file, position, what
-
-    def view(self, kind: type[Any]) -> Any:
-        """The generated accessor class ``kind`` on this table."""
-        accessor = kind()
-        accessor.Init(self.file.data, self.position)
-        return accessor
-
-    def _field(self, slot: int) -> int | None:
-        """The absolute position of a field, None if it is absent."""
-        data = self.file.data
-        vtable = self.position - struct.unpack_from("<i", data, self.position)[0]
-        size = struct.unpack_from("<H", data, vtable)[0]
-        if 4 + 2 * slot >= size:
-            return None
-        offset = struct.unpack_from("<H", data, vtable + 4 + 2 * slot)[0]
-        return self.position + offset if offset else None
-
-    def _target(self, slot: int, what: str) -> int | None:
-        field = self._field(slot)
-        return None if field is None else field + self.file.u32(field, what)
-
-    def table(self, slot: int, what: str) -> _Table | None:
-        target = self._target(slot, what)
-        return None if target is None else _Table(self.file, target, what)
-
-    def tables(self, slot: int, what: str) -> list[_Table]:
-        """The vector of tables in ``slot``; empty if absent."""
-        target = self._target(slot, what)
-        if target is None:
-            return []
-        length = self.file.vector(target, 4, what)
-        starts = [target + 4 + 4 * i for i in range(length)]
-        return [_Table(self.file, s + self.file.u32(s, what), f"{what}[{i}]") for i, s in enumerate(starts)]
-
-    def numbers(self, slot: int, dtype: str, what: str) -> Array | None:
-        """The vector of scalars in ``slot``, None if absent."""
-        target = self._target(slot, what)
-        if target is None:
-            return None
-        length = self.file.vector(target, np.dtype(dtype).itemsize, what)
-        return np.frombuffer(self.file.data, dtype=dtype, count=length, offset=target + 4)
-
-    def text(self, slot: int, what: str) -> str:
-        target = self._target(slot, what)
-        if target is None:
-            return ""
-        length = self.file.vector(target, 1, what)
-        if length > _MAX_NAME:
-            raise ModelError(f"not a sound .tflite file: {what} has {length} characters.")
-        try:
-            return self.file.data[target + 4 : target + 4 + length].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelError(f"not a sound .tflite file: {what} is not UTF-8 text.") from error
 
 
 class Refusals:
@@ -229,7 +134,7 @@ def read_everything(data: bytes, name: str) -> tuple[list[TfliteModel], Refusals
 def _guarded(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
     try:
         return _read(data, name, refusals)
-    except _FLATBUFFER_ERRORS as error:
+    except FLATBUFFER_ERRORS as error:
         raise ModelError(f"not a sound .tflite file: {type(error).__name__} while reading it ({error}).") from error
 
 
@@ -239,8 +144,8 @@ def _read(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
             f"not a .tflite file: it has {len(data)} bytes and does not carry the identifier TFL3. A TensorFlow Lite "
             "flatbuffer is expected."
         )
-    file = _Bytes(data)
-    root = _Table(file, file.u32(0, "the root table"), "the model table")
+    file = Bytes(data)
+    root = Table(file, file.u32(0, "the root table"), "the model table")
     version = root.view(schema.Model).Version()
     if version != 3:
         raise ModelError(f"the .tflite schema version is {version}; only version 3 is in use.")
@@ -268,13 +173,16 @@ def _read(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
     return models
 
 
-def _operator_code(table: _Table) -> tuple[str, int]:
-    view = table.view(schema.OperatorCode)
-    code = max(view.BuiltinCode(), view.DeprecatedBuiltinCode())
+def _operator_code(table: Table) -> tuple[str, int]:
+    """The operator's name and version. Its code stands in builtin_code (slot 3), in deprecated_builtin_code (slot 0,
+    one byte, 127 for all that do not fit), or in both: the greater of them counts."""
+    code = max(table.number(3, "<i4", 0), table.number(0, "<i1", 0))
     if code not in _OPERATORS or code < 0:
         raise ModelError(f"operator code {code} is unknown to the TensorFlow Lite schema.")
     name = _OPERATORS[code]
-    return (f"CUSTOM {table.text(1, 'custom operator code')!r}" if name == "CUSTOM" else name), int(view.Version())
+    if name == "CUSTOM":
+        name = f"CUSTOM {table.text(1, 'custom operator code')!r}"
+    return name, table.number(2, "<i4", 1)
 
 
 def _indices(values: Array | None, count: int, what: str, optional: bool = False) -> tuple[int, ...]:
@@ -286,7 +194,7 @@ def _indices(values: Array | None, count: int, what: str, optional: bool = False
 
 
 def _operator(
-    index: int, table: _Table, codes: Sequence[tuple[str, int]], tensor_count: int, refusals: Refusals
+    index: int, table: Table, codes: Sequence[tuple[str, int]], tensor_count: int, refusals: Refusals
 ) -> Operator:
     what = f"operator {index}"
     view = table.view(schema.Operator)
@@ -295,7 +203,7 @@ def _operator(
     name, version = codes[view.OpcodeIndex()]
     inputs = _indices(table.numbers(1, "<i4", f"{what} inputs"), tensor_count, f"{what} ({name}) inputs", True)
     outputs = _indices(table.numbers(2, "<i4", f"{what} outputs"), tensor_count, f"{what} ({name}) outputs")
-    if not outputs:
+    if not outputs and name not in WITHOUT_RESULT and not name.startswith("CUSTOM"):
         raise ModelError(f"{what} ({name}) has no outputs.")
     intermediates = table.numbers(8, "<i4", f"{what} intermediates")
     if intermediates is not None and len(intermediates):
@@ -311,7 +219,7 @@ def _operator(
     )
 
 
-def _options(table: _Table, name: str, what: str) -> dict[str, int | float | bool]:
+def _options(table: Table, name: str, what: str) -> dict[str, int | float | bool]:
     if name not in _OPTIONS:
         return {}
     kind, fields = _OPTIONS[name]
@@ -334,7 +242,7 @@ def _options(table: _Table, name: str, what: str) -> dict[str, int | float | boo
     return values
 
 
-def _tensor(index: int, table: _Table, buffers: list[_Table], refusals: Refusals) -> TfliteTensor:
+def _tensor(index: int, table: Table, buffers: list[Table], refusals: Refusals) -> TfliteTensor:
     what = f"tensor {index}"
     view = table.view(schema.Tensor)
     name = table.text(3, f"the name of {what}") or f"tensor_{index}"
@@ -360,26 +268,19 @@ def _tensor(index: int, table: _Table, buffers: list[_Table], refusals: Refusals
         name=name,
         shape=shape,
         type=kind,
-        quantization=_quantization(table, kind, shape, what, refuse),
+        quantization=_quantization(table, kind, shape, data is not None, what, refuse),
         data=data,
     )
 
 
-def _shape(table: _Table, what: str, refuse: Refuse) -> tuple[int, ...]:
+def _shape(table: Table, what: str, refuse: Refuse) -> tuple[int, ...]:
     stored = table.numbers(0, "<i4", f"the shape of {what}")
     shape = tuple(int(n) for n in stored) if stored is not None else ()
     signature = table.numbers(7, "<i4", f"the shape signature of {what}")
     if len(shape) > MAX_RANK:
         refuse(f"has {len(shape)} dimensions; qsim takes up to {MAX_RANK}")
     if signature is not None and len(signature):
-        pairs = list(zip(signature.tolist(), shape, strict=False))
-        if len(signature) != len(shape) or any(s not in (-1, n) for s, n in pairs):
-            raise ModelError(f"{what}: shape {shape} and shape signature {signature.tolist()} contradict each other.")
-        if any(s == -1 for s, _ in pairs[1:]) or (pairs[0][0] == -1 and pairs[0][1] != 1):
-            refuse(
-                f"has the dynamic shape {signature.tolist()}; only the batch may be open",
-                "convert with a fixed input shape (tf.keras.Input(shape=...), batch 1)",
-            )
+        _check_signature(signature.tolist(), shape, refuse)
     if any(n < 0 for n in shape):
         raise ModelError(f"{what} has the negative dimension in shape {shape}.")
     if math.prod(shape) > MAX_ELEMENTS:
@@ -387,7 +288,19 @@ def _shape(table: _Table, what: str, refuse: Refuse) -> tuple[int, ...]:
     return shape
 
 
-def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str, refuse: Refuse) -> Array | None:
+def _check_signature(signature: list[int], shape: tuple[int, ...], refuse: Refuse) -> None:
+    """Refuse a shape that the converter left open. The engines run the stored shape whatever the signature says, so
+    only a dimension that is open there and 1 in the shape, where none was ever given, hides what the model is for."""
+    if len(signature) != len(shape):
+        return
+    if any(s == -1 and n == 1 for s, n in zip(signature[1:], shape[1:], strict=True)):
+        refuse(
+            f"has the dynamic shape {signature}; only the batch may be open",
+            "convert with a fixed input shape (tf.keras.Input(shape=...), batch 1)",
+        )
+
+
+def _data(buffer: Table, kind: str, shape: tuple[int, ...], what: str, refuse: Refuse) -> Array | None:
     view = buffer.view(schema.Buffer)
     if view.Offset() > 1 or view.Size() > 1:
         refuse("is stored outside the flatbuffer", "use a model below 2 GB")
@@ -411,7 +324,7 @@ def _data(buffer: _Table, kind: str, shape: tuple[int, ...], what: str, refuse: 
 
 
 def _quantization(
-    table: _Table, kind: str, shape: tuple[int, ...], what: str, refuse: Refuse
+    table: Table, kind: str, shape: tuple[int, ...], constant: bool, what: str, refuse: Refuse
 ) -> TfliteQuantization | None:
     stored = table.table(4, f"the quantization of {what}")
     if stored is None:
@@ -429,7 +342,7 @@ def _quantization(
     if kind in ("INT2", "INT4", "UINT4"):
         return None  # no operator takes the type, whatever its scales
     if kind not in INTEGER_FORMATS:
-        raise ModelError(f"{what} has type {kind} and yet a quantization.")
+        return None  # the engines ignore what the converter left there
     if scales is None or zeros is None or count != zero_count:
         raise ModelError(f"{what} has {count} scales and {zero_count} zero points.")
     axis = int(view.QuantizedDimension())
@@ -438,7 +351,9 @@ def _quantization(
         axis = 0 if len(shape) == 1 else axis
         if not 0 <= axis < len(shape) or shape[axis] != count:
             raise ModelError(f"{what}: {count} scales along dimension {axis} do not fit shape {shape}.")
-    if not (np.isfinite(scales).all() and (scales > 0).all()):
+    # A channel of weights that are all zero may have the scale 0: its multiplier is 0.
+    least_allowed = 0.0 if constant else np.finfo(np.float32).smallest_subnormal
+    if not (np.isfinite(scales).all() and (scales >= least_allowed).all()):
         raise ModelError(f"{what} has a scale that is not a positive number.")
     fmt = INTEGER_FORMATS[kind]
     if not fmt.holds(int(zeros.min()), int(zeros.max())):
@@ -447,15 +362,13 @@ def _quantization(
 
 
 def _check_order(model: TfliteModel) -> None:
-    """Raise ModelError unless every tensor is made once, before it is read, and every result is used."""
+    """Raise ModelError unless every tensor is made once, before it is read."""
 
     def label(i: int) -> str:
         return f"tensor {model.tensors[i].name!r}"
 
     if not model.inputs or not model.outputs:
         raise ModelError(f"the model has no {'outputs' if model.inputs else 'inputs'}.")
-    if len(set(model.outputs)) != len(model.outputs):
-        raise ModelError("a tensor is named twice among the model's outputs.")
     made: dict[int, str] = {}
     for i in model.inputs:
         if i in made:
@@ -485,10 +398,3 @@ def _check_order(model: TfliteModel) -> None:
     for i in model.outputs:
         if i not in made:
             raise ModelError(f"{label(i)} is a model output that no operator makes.")
-    used = {i for op in model.operators for i in op.inputs} | set(model.outputs)
-    for op in model.operators:
-        if not any(i in used for i in op.outputs):
-            raise ModelError(f"operator {op.index} ({op.name}) makes {label(op.outputs[0])}, which nothing uses.")
-    for i in model.inputs:
-        if i not in used:
-            raise ModelError(f"the model input {label(i)} is used by no operator.")

@@ -14,7 +14,7 @@ from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rounding, Scheme, shift_only
+from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rounding, Scheme, rescale, shift_only
 
 INT64 = IntFormat(64, True)
 ACTIVATIONS = ("INT8", "INT16")
@@ -98,6 +98,26 @@ def _factors(low: Lowering, x: TfliteTensor, w: TfliteTensor, y: TfliteTensor, c
     if low.profile.single_factors:
         return [float(np.float32(np.float32(x.scale * s) / y.scale)) for s in scales]
     return [float(x.scale) * float(s) / float(y.scale) for s in scales]
+
+
+def _alive(
+    weights: Array, bias: IntArray | None, factors: list[float], scheme: Scheme | None, wide: bool
+) -> tuple[Array, IntArray | None]:
+    """Weights (output channels last) and bias without the channels whose factor takes every 32-bit sum to 0: whatever
+    the sum does there, the code is the zero point, so converters leave biases that overflow it."""
+    ends = np.array([INT32.low, INT32.high], dtype=np.int64)
+
+    def dead(factor: float) -> bool:
+        if scheme is None:
+            return abs(factor) * (1 << 31) < 0.5
+        return factor == 0 or not rescale(ends, make_rescale(scheme, [factor])).any()
+
+    channels = weights.shape[-1]
+    gone = np.broadcast_to(np.array([not wide and dead(f) for f in factors]), (channels,))
+    if not gone.any():
+        return weights, bias
+    kept = None if bias is None else IntArray(np.where(gone, 0, bias.values))
+    return np.where(gone, 0, weights), kept
 
 
 def _accumulated(x: TfliteTensor, w: TfliteTensor) -> Quantization:
@@ -194,6 +214,11 @@ def _convolution(
     strides, padding = window_padding(low, op, size, kernel, dilation)
     channels = int(hwio.shape[3])
     bias, wide = _bias(low, op, 2, channels, x.type == "INT16")
+    scheme = low.profile.conv
+    if op.name == "CONV_2D" and groups > 1 and low.profile.grouped is not None:
+        scheme = low.profile.grouped
+    factors = _factors(low, x, w, y, channels)
+    hwio, bias = _alive(hwio, bias, factors, scheme, wide)
     acc = low.step(
         op,
         o.Conv2D,
@@ -208,10 +233,7 @@ def _convolution(
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    scheme = low.profile.conv
-    if op.name == "CONV_2D" and groups > 1 and low.profile.grouped is not None:
-        scheme = low.profile.grouped
-    _finish(low, op, acc, _factors(low, x, w, y, channels), scheme, wide)
+    _finish(low, op, acc, factors, scheme, wide)
 
 
 def transpose_conv(low: Lowering, op: Operator) -> None:
@@ -236,12 +258,14 @@ def transpose_conv(low: Lowering, op: Operator) -> None:
         for n, out, k, s, (before, _) in zip((h, w_in), (out_h, out_w), kernel, strides, crop, strict=True)
     ]
     bias, wide = _bias(low, op, 3, out_channels, x.type == "INT16")
+    factors = _factors(low, x, w, y, out_channels)
+    hwio, bias = _alive(np.transpose(values, (1, 2, 3, 0)), bias, factors, low.profile.transpose_conv, wide)
     acc = low.step(
         op,
         o.ConvTranspose2D,
         [low.value(op, 2)],
         "acc",
-        weights=IntArray(np.transpose(values, (1, 2, 3, 0))),
+        weights=IntArray(hwio),
         bias=bias,
         strides=strides,
         padding=((crop[0][0], bottom[0]), (crop[1][0], bottom[1])),
@@ -249,7 +273,7 @@ def transpose_conv(low: Lowering, op: Operator) -> None:
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
-    _finish(low, op, acc, _factors(low, x, w, y, out_channels), low.profile.transpose_conv, wide)
+    _finish(low, op, acc, factors, low.profile.transpose_conv, wide)
 
 
 def fully_connected(low: Lowering, op: Operator) -> None:
@@ -269,25 +293,30 @@ def fully_connected(low: Lowering, op: Operator) -> None:
     if y.shape[-1:] != (channels,) or math.prod(y.shape[:-1]) != x.size // depth:
         raise low.wrong_shape(op, (x.size // depth, channels))
     bias, wide = _bias(low, op, 2, channels, x.type == "INT16")
+    factors = _dense_factors(low, x, w, y, channels)
+    columns, bias = _alive(values.T, bias, factors, low.profile.dense, wide)
     rows = low.reshaped(op, low.value(op, 0), (*graph_shape(y.shape)[:-1], depth), "rows")
     acc = low.step(
         op,
         o.Dense,
         [rows],
         "acc",
-        weights=IntArray(values.T),
+        weights=IntArray(columns),
         bias=bias,
         input_zero_point=x.zero_point,
         quantization=_accumulated(x, w),
     )
+    _finish(low, op, acc, factors, low.profile.dense, wide)
+
+
+def _dense_factors(low: Lowering, x: TfliteTensor, w: TfliteTensor, y: TfliteTensor, channels: int) -> list[float]:
+    """The factor per channel, or, with per-tensor weights, one."""
     assert w.quantization is not None
     if not w.quantization.per_tensor or low.profile.single_factors:
-        factors = _factors(low, x, w, y, channels)
-    elif low.profile.double_dense:
-        factors = [float(x.scale) * float(w.scale) / float(y.scale)]
-    else:
-        factors = [float(np.float32(x.scale * w.scale)) / float(y.scale)]
-    _finish(low, op, acc, factors, low.profile.dense, wide)
+        return _factors(low, x, w, y, channels)
+    if low.profile.double_dense:
+        return [float(x.scale) * float(w.scale) / float(y.scale)]
+    return [float(np.float32(x.scale * w.scale)) / float(y.scale)]
 
 
 def batch_matmul(low: Lowering, op: Operator) -> None:

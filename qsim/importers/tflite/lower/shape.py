@@ -66,6 +66,13 @@ def concatenation(low: Lowering, op: Operator) -> None:
     if not inputs:
         raise ModelError(f"{low.where(op)} has no inputs.")
     low.activations(op, [*inputs, y], CODES)
+    if y.type == "UINT8" and any((t.scale, t.zero_point) != (y.scale, y.zero_point) for t in inputs):
+        raise low.unsupported(
+            op,
+            f"brings UINT8 tensors of other scales or zero points to those of {y.name!r}, in floats, as only "
+            "LiteRT does",
+            "convert the model to int8, where all of them get one quantization",
+        )
     low.same_quantization(op, [*inputs, y])
     bounds, fmt = low.activation_range(op, y), INTEGER_FORMATS[y.type]
     if bounds != (fmt.low, fmt.high):
