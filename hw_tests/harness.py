@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,10 +46,6 @@ def run_kernel(
 ) -> None:
     """Send ``inputs`` ((bits of an element, codes) for each stream) through ``module`` and compare with ``expected``
     (codes; only their low bits count, as many as the output has). Raises AssertionError with the first difference."""
-    from cocotb_tools.runner import get_runner
-
-    build = folder / "build"
-    build.mkdir(parents=True, exist_ok=True)
     width = int(str(parameters.get("OUT_WIDTH", parameters.get("WIDTH"))))
     settings = {
         "inputs": [{"width": bits, "codes": [int(c) for c in codes]} for bits, codes in inputs],
@@ -59,7 +57,24 @@ def run_kernel(
         "clocked": True,
         "results": str(folder / "results.json"),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    _simulate(module, parameters, folder)
+    mask = (1 << width) - 1
+    want = [int(code) & mask for code in expected]
+    for number, got in enumerate(json.loads((folder / "results.json").read_text(encoding="utf-8"))):
+        got = got[: len(want)] if not inputs else got
+        assert len(got) == len(want), f"round {number}: {len(got)} beats, not {len(want)}"
+        for i, (a, b) in enumerate(zip(got, want)):
+            assert a == b, f"round {number}: beat {i} is {signed(a, width)}, not {signed(b, width)} (bits {a:x}, {b:x})"
+
+
+def _simulate(module: str, parameters: Mapping[str, object], folder: Path) -> None:
+    """Build the module and run bench.py as the folder's settings.json says, which leaves results.json there."""
+    from cocotb_tools.runner import get_runner  # where it is absent, conftest.py says how to install it
+
+    build = folder / "build"
+    build.mkdir(exist_ok=True)
     runner = get_runner("verilator")
     verilator.reuse_objects("cocotb", build)
     text = io.StringIO()
@@ -91,17 +106,7 @@ def run_kernel(
             ]
             raise AssertionError(f"{module}: {error}\n{text.getvalue()[-500:]}\n" + "\n".join(logs)) from error
     assert (folder / "results.json").exists(), (folder / "test.log").read_text()[-2000:]
-    mask = (1 << width) - 1
-    want = [int(code) & mask for code in expected]
-    for number, got in enumerate(json.loads((folder / "results.json").read_text(encoding="utf-8"))):
-        got = got[: len(want)] if not inputs else got
-        assert len(got) == len(want), f"round {number}: {len(got)} beats, not {len(want)}"
-        for i, (a, b) in enumerate(zip(got, want)):
-            assert a == b, f"round {number}: beat {i} is {signed(a, width)}, not {signed(b, width)} (bits {a:x}, {b:x})"
 
 
 def _python_path() -> str:
-    import os
-    import sys
-
     return os.pathsep.join([str(HERE), *sys.path])

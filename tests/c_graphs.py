@@ -7,7 +7,8 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
-from graphs import Net, conv, plain, requantize, tflite, weights
+from c_linear_graphs import binary_layers, linear_layers, ternary_layers
+from net import Net, conv, plain, requantize, tflite
 
 from qsim.ir import Graph, Quantization
 from qsim.ir import ops as o
@@ -85,128 +86,6 @@ def schemes() -> Graph:
             bound = 1 << 60
             outs.append(requantize(net, x, rescale=r, low=-bound, high=bound, zero_point=7))
     return net.build(*outs)
-
-
-def linear_layers() -> Graph:
-    """Convolutions of every kind with more channels than a block, 64-bit accumulators, all fused with what follows."""
-    rng = np.random.default_rng(11)
-    net = Net("linear_layers")
-    x = net.input((6, 5, 4), IntFormat(7, False))
-    deep = net.input((4, 3, 70), IntFormat(5, True), name="deep")
-    wide = net.input((3, 4, 2), IntFormat(24, True), name="wide")
-    outs = []
-
-    def finish(y: str) -> None:
-        channels = net.shape(y)[-1]
-        m, a, s = rng.integers(1, 99, channels), rng.integers(-9, 9, channels), rng.integers(3, 9, channels)
-        r = plain(m, a, s, Rounding.RND_CONV)
-        outs.append(requantize(net, y, rescale=r, low=-128, high=127))
-
-    finish(conv(net, x, rng, 100))
-    y = net.add(
-        o.ConvTranspose2D,
-        x,
-        weights=weights(rng, (2, 2, 4, 75)),
-        bias=None,
-        strides=(2, 2),
-        padding=o.NO_PADDING,
-        output_size=(12, 10),
-    )
-    finish(y)
-    grid = rng.integers(1, 30, (6, 5, 1))  # one multiplier per position
-    outs.append(requantize(net, conv(net, x, rng, 80), rescale=plain(grid, grid, 6, Rounding.RND), low=-128, high=127))
-    finish(conv(net, x, rng, 130, groups=2, kernel=(2, 1), padding=((1, 3), (2, 2)), strides=(2, 3)))
-    finish(conv(net, x, rng, 4, kernel=(1, 1), padding=((2, 2), (2, 2)), input_zero_point=64))
-    finish(conv(net, x, rng, 12, groups=4, dilation=(2, 1), padding=((3, 0), (0, 2)), input_zero_point=-3))
-    finish(conv(net, deep, rng, 70, groups=70, kernel=(3, 2)))
-    finish(conv(net, deep, rng, 140, groups=70, input_zero_point=1, product_shift=2))
-    outs.append(conv(net, deep, rng, 70, groups=70, dilation=(1, 2), padding=((1, 1), (2, 2))))
-    outs.append(conv(net, wide, rng, 3, weights=weights(rng, (3, 3, 2, 3), 17), product_shift=1))
-    outs.append(conv(net, wide, rng, 2, weights=IntArray(rng.integers(0, 255, (2, 2, 1, 2))), groups=2, bias=None))
-    outs.append(requantize(net, outs[-1], shift=20, low=-(1 << 31), high=(1 << 31) - 1))
-    for cropped in (((0, 1), (1, 0)), ((0, -1), (0, -2)), ((2, 0), (3, 1))):
-        h = (6 - 1) * 2 + 3 - sum(cropped[0])
-        w = (5 - 1) * 3 + 2 - sum(cropped[1])
-        y = net.add(
-            o.ConvTranspose2D,
-            x,
-            weights=weights(rng, (3, 2, 4, 3)),
-            bias=IntArray([30, -4, 0]),
-            strides=(2, 3),
-            padding=cropped,
-            output_size=(h, w),
-            input_zero_point=9,
-            product_shift=1,
-        )
-        finish(y)
-    finish(net.add(o.Dense, deep, weights=weights(rng, (70, 90)), bias=IntArray(rng.integers(-99, 99, 90))))
-    outs.append(net.add(o.Dense, wide, weights=weights(rng, (2, 67), 30), bias=None, input_zero_point=-5))
-    left = net.add(o.Reshape, deep, shape=(4, 3, 70))
-    part = net.add(o.Slice, deep, begin=(0, 1, 0), strides=(1, 1, 1), shape=(4, 2, 70))
-    right = net.add(o.Transpose, part, perm=(0, 2, 1))
-    outs.append(net.add(o.MatMul, left, right, zero_points=(-3, 2)))
-    outs.append(net.add(o.MatMul, right, part, zero_points=(0, 0)))
-    finish(net.add(o.MatMul, right, part, zero_points=(1, 0)))
-    return net.build(*outs)
-
-
-def few_bit_layers(name: str, levels: tuple[int, ...]) -> Graph:
-    """Weights packed into words, on inputs of many codes, of few bits, and of +1 and -1; odd sizes, borders, groups."""
-    rng = np.random.default_rng(16)
-    net = Net(name)
-    x = net.input((5, 6, 13), IntFormat(5, True))
-    row = net.input((3, 77), IntFormat(8, False), name="row")
-    outs = []
-
-    def some(*shape: int) -> IntArray:
-        return IntArray(rng.choice(levels, shape))
-
-    def sign(y: str) -> str:
-        return net.add(o.Threshold, y, thresholds=IntArray([[1]]), base=IntArray([-1]), step=IntArray([2]))
-
-    padding = ((2, 1), (1, 2))
-    for y in (x, sign(x), requantize(net, x, 3, 0, 3)):
-        channels = net.shape(y)[-1]
-        outs.append(conv(net, y, rng, 70, weights=some(3, 3, channels, 70)))
-        outs.append(conv(net, y, rng, 5, weights=some(3, 2, channels, 5), padding=padding, strides=(2, 1)))
-        outs.append(conv(net, y, rng, 3, weights=some(2, 3, channels, 3), padding=padding, dilation=(2, 2), bias=None))
-        outs.append(conv(net, y, rng, 9, weights=some(2, 3, channels, 9), padding=padding, dilation=(2, 1), bias=None))
-        outs.append(conv(net, y, rng, 32, weights=some(5, 6, channels, 32), padding=o.NO_PADDING, product_shift=3))
-        outs.append(conv(net, y, rng, 4, weights=some(3, 3, channels, 4), input_zero_point=1))
-        outs.append(conv(net, y, rng, 13, weights=some(3, 3, 1, 13), groups=13, padding=padding, dilation=(2, 1)))
-        wide = {"weights": some(2, 2, 1, 78), "groups": 13, "input_zero_point": -1, "padding": o.NO_PADDING}
-        outs.append(conv(net, y, rng, 78, **wide))
-    pooled = net.add(o.MaxPool2D, sign(outs[0]), pool=(2, 2), strides=(2, 2), padding=o.NO_PADDING)
-    padded = net.add(o.Pad, pooled, pads=((0, 0), (1, 0), (0, 0)), value=-1)
-    outs.append(requantize(net, conv(net, padded, rng, 90, weights=some(3, 3, 70, 90)), 2, -60, 60))
-    outs.append(conv(net, pooled, rng, 8, weights=some(3, 3, 35, 8), groups=2))
-    outs.append(
-        net.add(o.Dense, row, weights=some(77, 67), bias=IntArray(rng.integers(-50, 50, 67)), input_zero_point=3)
-    )
-    outs.append(net.add(o.Dense, sign(row), weights=some(77, 67), bias=None))
-    flat = net.add(o.Reshape, sign(row), shape=(231,))
-    outs.append(requantize(net, net.add(o.Dense, flat, weights=some(231, 100), bias=None), 1, -60, 60))
-    outs.append(net.add(o.Dense, flat, weights=IntArray(np.ones((231, 1), dtype=int)), bias=None))
-    # Two codes about a zero point, and weights of another size than 1.
-    pair = net.add(o.Threshold, x, thresholds=IntArray([[1]]), base=IntArray([2]), step=IntArray([6]))
-    large = {"weights": IntArray(-3 * some(3, 3, 13, 9).values), "input_zero_point": 5}
-    outs.append(conv(net, pair, rng, 9, padding=padding, dilation=(2, 1), product_shift=1, **large))
-    large = {"weights": IntArray(5 * some(3, 3, 1, 13).values), "groups": 13}
-    outs.append(conv(net, x, rng, 13, **large))
-    deep = net.input((4,), IntFormat(31, True), name="deep")
-    wide = net.add(o.Concat, *([deep] * 3), axis=0)
-    outs.append(net.add(o.Dense, wide, weights=some(12, 6), bias=None))
-    return net.build(*outs)
-
-
-def binary_layers() -> Graph:
-    """Weights of +1 and -1."""
-    return few_bit_layers("binary_layers", (-1, 1))
-
-
-def ternary_layers() -> Graph:
-    """Weights of +1, 0 and -1."""
-    return few_bit_layers("ternary_layers", (-1, 0, 0, 1))
 
 
 def broadcasting() -> Graph:
@@ -466,83 +345,6 @@ def odd_names() -> Graph:
             quantization=q,
         )
     return builder.build(["Int", x])
-
-
-def random_dag(seed: int) -> Graph:
-    """Twenty ops on tensors drawn from all that exist so far: branches, chains before and behind merges, views, codes
-    read late, several outputs. Rows are 3 to 150 elements, so that some fill blocks and some do not."""
-    rng = np.random.default_rng(seed)
-    net = Net(f"dag{seed}")
-    width = int(rng.choice([3, 64, 65, 100, 150]))
-    pool = [
-        net.input((2, width), IntFormat(int(rng.integers(2, 10)), True)),
-        net.input((2, width), IntFormat(int(rng.integers(1, 9)), False), name="y"),
-        net.add(o.Constant, values=IntArray(rng.integers(-20, 20, (2, width)))),
-    ]
-    for _ in range(20):
-        y = _dag_op(net, pool[int(rng.integers(len(pool)))], pool, width, rng)
-        low, high = net.range(y)
-        if max(-low, high) > 1 << 24:
-            y = requantize(net, y, shift=max(-low, high).bit_length() - 20, low=-(1 << 21), high=1 << 21)
-        pool.append(y)
-    chosen = [name for name in pool[3:] if rng.random() < 0.15]
-    return net.build(*chosen, pool[-1])
-
-
-def _dag_op(net: Net, x: str, pool: list[str], width: int, rng: np.random.Generator) -> str:
-    low, high = net.range(x)
-    mode = list(Rounding)[int(rng.integers(7))]
-    channels = width if rng.random() < 0.5 else 1
-
-    def others(count: int) -> list[str]:
-        return [pool[int(k)] for k in rng.integers(0, len(pool), count)]
-
-    match int(rng.integers(12)):
-        case 0 | 1 | 2:
-            m, a = rng.integers(-5, 9, channels), rng.integers(-9, 9, channels)
-            r = plain(m, a, rng.integers(-2, 6, channels), mode)
-            return requantize(net, x, rescale=r, low=-200, high=int(rng.choice([200, 70000])))
-        case 3:
-            steps = np.sort(rng.integers(low, high + 2, (channels, 6)), axis=1)
-            base, step = rng.integers(-5, 5, channels), rng.integers(-2, 3, channels)
-            return net.add(o.Threshold, x, thresholds=IntArray(steps), base=IntArray(base), step=IntArray(step))
-        case 4:
-            if high - low > 600:
-                return requantize(net, x, shift=(high - low).bit_length() - 7, low=-64, high=63)
-            table = rng.integers(-99, 99, (channels, high - low + 1))
-            return net.add(o.Lookup, x, table=IntArray(table), table_low=low)
-        case 5:
-            return net.add(
-                o.Divide,
-                x,
-                numerator=scalar(int(rng.integers(-3, 4))),
-                addend=IntArray(rng.integers(-9, 9, channels)),
-                divisor=IntArray(rng.integers(1, 12, channels)),
-                rounding=mode,
-                low=-3000,
-                high=3000,
-            )
-        case 6 | 7:
-            names = [x, *others(int(rng.integers(1, 3)))]
-            shifts, signs = rng.integers(0, 3, len(names)), rng.choice([-1, 1], len(names))
-            zeros = tuple(int(z) for z in rng.integers(-3, 3, len(names)))
-            aligned = {"shifts": tuple(int(s) for s in shifts), "signs": tuple(int(s) for s in signs)}
-            return net.add(o.Add, *names, **aligned, zero_points=zeros)
-        case 8:
-            names = [x, *others(int(rng.integers(1, 3)))]
-            return net.add(o.Extremum, *names, kind="max", shifts=tuple(int(s) for s in rng.integers(0, 3, len(names))))
-        case 9:
-            (other,) = others(1)
-            if max(-low, high) * max(map(abs, net.range(other))) > 1 << 40:
-                return net.add(o.Slice, x, begin=(1, 0), strides=(-1, 1), shape=(2, width))
-            return net.add(o.Mul, x, other, zero_points=(1, 0))
-        case 10:
-            return net.add(o.Dense, x, weights=weights(rng, (width, width)), bias=None)
-        case _:
-            flat = net.add(o.Reshape, x, shape=(2 * width,))
-            if rng.random() < 0.5:
-                flat = net.add(o.Gather, flat, index=IntArray(rng.permutation(2 * width)))
-            return net.add(o.Reshape, flat, shape=(2, width))
 
 
 C_GRAPHS: dict[str, Callable[[], Graph]] = {

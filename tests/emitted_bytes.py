@@ -35,6 +35,7 @@ def test_graphs() -> Iterator[Source]:
     """The graphs of tests/graphs.py, tests/c_graphs.py and tests/rtl_products.py."""
     import c_graphs
     import graphs
+    import random_dags
     import rtl_products
 
     for name, make in (*graphs.OP_GRAPHS.items(), *c_graphs.C_GRAPHS.items()):
@@ -43,7 +44,7 @@ def test_graphs() -> Iterator[Source]:
     yield "test same_weights", graphs.same_weights
     for seed in range(12):
         yield f"test random_graph {seed}", lambda seed=seed: graphs.random_graph(seed)
-        yield f"test random_dag {seed}", lambda seed=seed: c_graphs.random_dag(seed)
+        yield f"test random_dag {seed}", lambda seed=seed: random_dags.random_dag(seed)
     for inputs in rtl_products.INPUTS:
         cells = [(layer, weights) for layer in rtl_products.LAYERS for weights in rtl_products.WEIGHTS]
         yield f"products {inputs}", lambda i=inputs, c=cells: rtl_products.network(i, c, 3, "one")[0]

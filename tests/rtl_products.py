@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from graphs import Net
+from net import Net
 
 from qsim.ir import Graph
 from qsim.ir import ops as o

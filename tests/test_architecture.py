@@ -1,4 +1,5 @@
-"""Imports go one way, and nothing that is committed or emitted names the machine it was made on."""
+"""Imports go one way, files and functions stay small, nothing that is committed or emitted names the machine it was
+made on."""
 
 from __future__ import annotations
 
@@ -49,6 +50,40 @@ FORBIDDEN = {
 }
 """What no module of a part may reach by any chain of imports: simulator and targets share the graph, numerics and
 proven facts (``proof.weights``, ``proof.steps``), so that their agreement is evidence."""
+
+FILE, FUNCTION = 400, 60
+"""The most lines of a file, and of a function from ``def`` to its end."""
+
+LONGER = re.compile(r"# Longer than (\d+) lines: \S.{20,}")
+"""The comment that allows a file more (a line of its own) or a function (above it): it says why."""
+
+BEING_CUT = tuple(
+    f"{name}: "
+    for name in (
+        "qsim/cli/app.py",
+        "qsim/cli/debug_view.py",
+        "qsim/debug/cosim/cosim.py",
+        "qsim/evaluation/evaluate.py",
+        "qsim/importers/keras/lower/operations.py",
+        "qsim/importers/keras/read/spec.py",
+        "qsim/importers/keras/read/variables.py",
+        "qsim/importers/tflite/lower/context.py",
+        "qsim/importers/tflite/reader.py",
+        "qsim/importers/tfmot/conversion.py",
+        "qsim/quantizers/blueoil.py",
+        "tests/importers/keras_reference.py",
+        "tests/importers/layer_cells.py",
+        "tests/importers/qkeras_cells.py",
+        "tests/importers/random_whole.py",
+        "tests/importers/test_keras_reader.py",
+        "tests/importers/test_keras_reader_errors.py",
+        "tests/importers/tflite_moves.py",
+        "tests/importers/tflite_ops.py",
+        "tests/importers/tfmot_models.py",
+        "tests/quantizers/test_blueoil_keras.py",
+    )
+)
+"""What is still too long and has no reason."""
 
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|opt|farm|home|Users)/\w")
 
@@ -166,6 +201,43 @@ def test_no_import_circle() -> None:
 
 def test_nothing_below_the_command_line_imports_the_package_itself() -> None:
     assert not [name for name, seen in modules().items() if "qsim" in seen]
+
+
+def too_long(name: str, source: str) -> list[str]:
+    """A Python file and its functions that are longer than allowed, without a reason beside them."""
+    lines = source.splitlines()
+    reasons = [(at, int(match[1])) for at, line in enumerate(lines, 1) if (match := LONGER.fullmatch(line.strip()))]
+    found = [f"{name}: {len(lines)} lines"] if len(lines) > FILE and FILE not in [n for _, n in reasons] else []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = (node.end_lineno or node.lineno) - node.lineno + 1
+            above = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
+            if count > FUNCTION and (above, FUNCTION) not in reasons:
+                found.append(f"{name}: {node.name} has {count} lines")
+    return found
+
+
+def test_files_and_functions_stay_small() -> None:
+    folders = ("qsim", "tests", "hw_tests", "benchmarks", "examples")
+    paths = [p for folder in folders for p in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(paths) > 400
+    found = [line for p in paths for line in too_long(str(p.relative_to(ROOT)), p.read_text(encoding="utf-8"))]
+    assert [line for line in found if not line.startswith(BEING_CUT)] == []
+    kernels = [p for p in sorted((ROOT / "templates").rglob("*")) if p.is_file()]
+    assert not [p.name for p in kernels if len(p.read_text(encoding="utf-8").splitlines()) > FILE]
+
+
+def test_what_is_too_long_is_seen() -> None:
+    body = "".join(f"    x{n} = {n}\n" for n in range(FUNCTION))
+    reason = "# Longer than 60 lines: a table in the order of the format that it reads.\n"
+    assert too_long("a.py", f"def f():\n{body}") == ["a.py: f has 61 lines"]
+    assert too_long("a.py", f"class A:\n    async def f():\n{body.replace('    ', '        ')}")
+    assert not too_long("a.py", f"{reason}@g\ndef f():\n{body}")
+    assert too_long("a.py", f"{reason}\ndef f():\n{body}")
+    assert too_long("a.py", f"# Longer than 60 lines: so.\ndef f():\n{body}")
+    assert not too_long("a.py", f"def f():\n{body[:-12]}")
+    assert too_long("a.py", "x = 1\n" * 401) == ["a.py: 401 lines"]
+    assert not too_long("a.py", reason.replace("60", "400") + "x = 1\n" * 401)
 
 
 def names_a_machine(text: str) -> bool:

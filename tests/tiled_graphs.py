@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from graphs import Net, tflite, weights
+from net import Net, tflite, weights
 
 from qsim.ir import Graph
 from qsim.ir import ops as o

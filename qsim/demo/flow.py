@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,22 +103,11 @@ def run(
         _accuracy("Keras", record.predictions, record.labels, "recorded at training"),
         _accuracy("Simulator", answers, record.labels),
     ]
-    results: list[TargetResult] = []
-    for target in dict.fromkeys(targets):
-        progress(f"{target}: writing files to {out / target}")
-        plan = planned(graph, target)
-        write_files(plan.files(), out / target)
-        report = verify_planned(
-            simulator,
-            {name: array[:images] for name, array in codes.items()},
-            (plan,),
-            directories={target: out / target},
-            thorough=True,
-            progress=progress,
-        )
-        results += report.results
-        own = logits.quantization.real(report.results[0].outputs[logits.name]).argmax(axis=-1)
-        accuracy.append(_accuracy(plan.target.title, own, record.labels[: len(own)]))
+    shown = {name: array[:images] for name, array in codes.items()}
+    results = [_target(simulator, target, shown, out / target, progress) for target in dict.fromkeys(targets)]
+    for result in results:
+        own = logits.quantization.real(result.outputs[logits.name]).argmax(axis=-1)
+        accuracy.append(_accuracy(TARGETS[result.target].title, own, record.labels[: len(own)]))
     verification = Report(graph=graph, results=tuple(results))
     found = figures(graph, verification)
     content = Content(
@@ -138,6 +127,17 @@ def run(
         figures=tuple(found),
         report_path=report_path,
     )
+
+
+def _target(
+    simulator: Simulator, name: str, codes: Mapping[str, Array], out: Path, progress: Callable[[str], None]
+) -> TargetResult:
+    """Write the files of one target into ``out``, build and run them on ``codes``, and compare every tensor."""
+    progress(f"{name}: writing files to {out}")
+    plan = planned(simulator.graph, name)
+    write_files(plan.files(), out)
+    report = verify_planned(simulator, codes, (plan,), directories={name: out}, thorough=True, progress=progress)
+    return report.results[0]
 
 
 def _accuracy(source: str, answers: Array, labels: Array, note: str = "") -> Accuracy:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from faults import changed, faulty, rounding
-from graphs import Net, corner_codes, requantize, small_cnn
+from graphs import corner_codes, small_cnn
+from net import Net, requantize
 
 from qsim.debug.diff.diff import diff
 from qsim.ir import Graph

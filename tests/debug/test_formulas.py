@@ -11,7 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from graphs import OP_GRAPHS, Net, corner_codes, plain, random_graph, requantize, tflite
+from graphs import OP_GRAPHS, corner_codes, random_graph
+from net import Net, plain, requantize, tflite
 
 import qsim
 from qsim.compare.stimulus import sample_codes

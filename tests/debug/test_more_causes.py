@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from faults import Kernel, changed, faulty
-from graphs import Net, corner_codes, requantize
+from graphs import corner_codes
+from net import Net, requantize
 
 from qsim.debug.diff.diff import diff
 from qsim.ir import Graph

@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from graphs import Net, corner_codes, plain, requantize, small_cnn
+from graphs import corner_codes, small_cnn
+from net import Net, plain, requantize
 
 from qsim.debug.sanitize import sanitize, worst_case
 from qsim.errors import UsageError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import Net, weights
+from net import Net, weights
 
 import qsim
 from qsim.demo.flow import MODEL, Record

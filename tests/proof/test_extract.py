@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import OP_GRAPHS, Net, corner_codes, random_graph, small_cnn
+from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
+from net import Net
 
 from qsim.demo.flow import MODEL
 from qsim.errors import UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Net
+from net import Net
 
 from qsim.ir import Graph
 from qsim.ir import ops as o

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_graphs import C_GRAPHS, random_dag
+from c_graphs import C_GRAPHS
 from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
+from random_dags import random_dag
 
 from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from c_graphs import odd_names
-from graphs import Net, requantize
+from net import Net, requantize
 
 from qsim.targets.files import files
 from qsim.targets.registry import TARGETS

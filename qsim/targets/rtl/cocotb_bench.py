@@ -57,93 +57,107 @@ async def _count(dut: Any, times: dict[str, list[int]], ports: list[dict[str, An
         cycle += 1
 
 
+class _Bench:
+    """The design with a source on each input and a sink on each output, and what is sent."""
+
+    def __init__(self, dut: Any, settings: dict[str, Any]) -> None:
+        self.dut, self.settings = dut, settings
+        self.rng = random.Random(settings["seed"])
+        self.ports, self.frames = settings["ports"], settings["frames"]
+        self.sources: dict[str, Any] = {}
+        self.sinks: dict[str, Any] = {}
+        for p in self.ports:
+            bus = AxiStreamBus.from_prefix(dut, p["prefix"])
+            kind = AxiStreamSource if p["input"] else AxiStreamSink
+            agent = kind(bus, dut.aclk, dut.aresetn, reset_active_level=False)
+            agent.log.setLevel(logging.WARNING)
+            (self.sources if p["input"] else self.sinks)[p["prefix"]] = agent
+
+    async def send(self, count: int, cut_last: bool = False) -> None:
+        """Queue the first ``count`` frames; cut_last: and half of a frame."""
+        for p in self.ports:
+            if p["input"]:
+                codes, size = self.settings["codes"][p["prefix"]], p["size"]
+                pieces = [codes[frame * size : (frame + 1) * size] for frame in range(count)]
+                for piece in [*pieces, *([codes[: max(1, size // 2)]] if cut_last else [])]:
+                    await self.sources[p["prefix"]].send(AxiStreamFrame(_beats(piece, p["tdata"] // 8)))
+
+    async def gather(self) -> dict[str, list[list[int]]]:
+        """All frames of every output."""
+        found: dict[str, list[list[int]]] = {}
+        widths = {p["prefix"]: p["tdata"] // 8 for p in self.ports}
+        for prefix, sink in self.sinks.items():
+            found[prefix] = []
+            for _ in range(self.frames):
+                frame = await with_timeout(sink.recv(), self.settings["timeout"] * 10 * self.frames, "ns")
+                found[prefix].append(_codes(bytes(frame.tdata), widths[prefix]))
+        return found
+
+    async def settle(self) -> None:
+        """What no output waits for may still be under way."""
+        for source in self.sources.values():
+            await source.wait()
+        await ClockCycles(self.dut.aclk, self.settings["settle"])
+
+    async def restart(self) -> None:
+        """Reset, with nothing left to send or to fetch."""
+        await _reset(self.dut)
+        for agent in [*self.sources.values(), *self.sinks.values()]:
+            agent.clear()
+        await ClockCycles(self.dut.aclk, 3)
+
+    async def beats(self, prefix: str, count: int) -> None:
+        """Wait until ``count`` beats have left an output."""
+        valid, ready = getattr(self.dut, f"{prefix}_tvalid"), getattr(self.dut, f"{prefix}_tready")
+        while count:
+            await RisingEdge(self.dut.aclk)
+            count -= str(valid.value) == "1" and str(ready.value) == "1"
+
+    async def free(self) -> tuple[dict[str, list[list[int]]], list[int]]:
+        """All frames, always offered and always taken; and the cycle in which each was complete."""
+        times: dict[str, list[int]] = {p["prefix"]: [] for p in self.ports}
+        counter = cocotb.start_soon(_count(self.dut, times, self.ports))
+        await self.send(self.frames)
+        outputs = await self.gather()
+        counter.cancel()
+        start = min(t[0] for p, t in times.items() if p in self.sources)
+        ends = [(times[p["prefix"]], p["size"]) for p in self.ports if not p["input"]]
+        return outputs, [max(t[(f + 1) * size - 1] for t, size in ends) - start for f in range(self.frames)]
+
+    async def cut(self) -> None:
+        """A reset while the first frame goes in or through, and one while it comes out."""
+        await self.send(1, cut_last=True)
+        await ClockCycles(self.dut.aclk, self.rng.randrange(1, 1 + self.settings["latency"]))
+        await self.restart()
+        await self.send(1, cut_last=True)
+        port = max((p for p in self.ports if not p["input"]), key=lambda p: p["size"])
+        await self.beats(port["prefix"], self.rng.randrange(1, max(2, port["size"])))
+
+    async def rough(self) -> dict[str, list[list[int]]]:
+        """All frames, with idle gaps and backpressure as asked for."""
+        for agents, share in ((self.sources, self.settings["idle"]), (self.sinks, self.settings["backpressure"])):
+            for agent in agents.values() if share else ():
+                agent.set_pause_generator(_coin(random.Random(self.rng.random()), share))
+        await self.send(self.frames)
+        return await self.gather()
+
+
 @cocotb.test()
 async def stream_frames(dut: Any) -> None:
     """Send all frames in every phase and gather what comes out."""
     settings = json.loads(Path(os.environ["QSIM_COCOTB"]).read_text(encoding="utf-8"))
-    rng = random.Random(settings["seed"])
-    ports, frames = settings["ports"], settings["frames"]
     Clock(dut.aclk, 10, "ns").start()
     dut.aresetn.value = 0
-    sources: dict[str, Any] = {}
-    sinks: dict[str, Any] = {}
-    widths = {p["prefix"]: p["tdata"] // 8 for p in ports}
-    for p in ports:
-        bus = AxiStreamBus.from_prefix(dut, p["prefix"])
-        kind = AxiStreamSource if p["input"] else AxiStreamSink
-        agent = kind(bus, dut.aclk, dut.aresetn, reset_active_level=False)
-        agent.log.setLevel(logging.WARNING)
-        (sources if p["input"] else sinks)[p["prefix"]] = agent
-
-    async def send(count: int, cut_last: bool = False) -> None:
-        for p in ports:
-            if p["input"]:
-                codes, size = settings["codes"][p["prefix"]], p["size"]
-                for frame in range(count):
-                    data = _beats(codes[frame * size : (frame + 1) * size], p["tdata"] // 8)
-                    await sources[p["prefix"]].send(AxiStreamFrame(data))
-                if cut_last:
-                    data = _beats(codes[: max(1, size // 2)], p["tdata"] // 8)
-                    await sources[p["prefix"]].send(AxiStreamFrame(data))
-
-    async def gather() -> dict[str, list[list[int]]]:
-        found: dict[str, list[list[int]]] = {}
-        for prefix, sink in sinks.items():
-            found[prefix] = []
-            for _ in range(frames):
-                frame = await with_timeout(sink.recv(), settings["timeout"] * 10 * frames, "ns")
-                found[prefix].append(_codes(bytes(frame.tdata), widths[prefix]))
-        return found
-
-    async def settle() -> None:
-        """What no output waits for may still be under way."""
-        for source in sources.values():
-            await source.wait()
-        await ClockCycles(dut.aclk, settings["settle"])
-
-    async def restart() -> None:
-        """Reset, with nothing left to send or to fetch."""
-        await _reset(dut)
-        for agent in [*sources.values(), *sinks.values()]:
-            agent.clear()
-        await ClockCycles(dut.aclk, 3)
-
-    async def beats(prefix: str, count: int) -> None:
-        """Wait until ``count`` beats have left an output."""
-        valid, ready = getattr(dut, f"{prefix}_tvalid"), getattr(dut, f"{prefix}_tready")
-        while count:
-            await RisingEdge(dut.aclk)
-            count -= str(valid.value) == "1" and str(ready.value) == "1"
-
-    results: dict[str, Any] = {"phases": []}
+    bench = _Bench(dut, settings)
     await _reset(dut)
     await ClockCycles(dut.aclk, settings["warm"])  # constants fill their FIFOs
-    times: dict[str, list[int]] = {p["prefix"]: [] for p in ports}
-    counter = cocotb.start_soon(_count(dut, times, ports))
-    await send(frames)
-    results["phases"].append({"name": "free", "outputs": await gather()})
-    counter.cancel()
-    await settle()
-    start = min(t[0] for p, t in times.items() if p in sources)
-    results["completions"] = [
-        max(times[p["prefix"]][(f + 1) * p["size"] - 1] for p in ports if not p["input"]) - start for f in range(frames)
-    ]
+    free, completions = await bench.free()
+    await bench.settle()
     if settings["reset_mid_frame"]:
-        # Once while the first frame goes in or through, once while it comes out.
-        await send(1, cut_last=True)
-        await ClockCycles(dut.aclk, rng.randrange(1, 1 + settings["latency"]))
-        await restart()
-        await send(1, cut_last=True)
-        port = max((p for p in ports if not p["input"]), key=lambda p: p["size"])
-        await beats(port["prefix"], rng.randrange(1, max(2, port["size"])))
-    await restart()
-    if settings["idle"]:
-        for source in sources.values():
-            source.set_pause_generator(_coin(random.Random(rng.random()), settings["idle"]))
-    if settings["backpressure"]:
-        for sink in sinks.values():
-            sink.set_pause_generator(_coin(random.Random(rng.random()), settings["backpressure"]))
-    await send(frames)
-    results["phases"].append({"name": "rough", "outputs": await gather()})
-    await settle()
+        await bench.cut()
+    await bench.restart()
+    rough = await bench.rough()
+    await bench.settle()
+    phases = [{"name": "free", "outputs": free}, {"name": "rough", "outputs": rough}]
+    results = {"phases": phases, "completions": completions}
     Path(settings["results"]).write_text(json.dumps(results), encoding="utf-8")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from c_graphs import C_GRAPHS
-from graphs import OP_GRAPHS, Net, corner_codes, plain, requantize, small_cnn, tflite
+from graphs import OP_GRAPHS, corner_codes, small_cnn
+from net import Net, plain, requantize, tflite
 
 from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Graph, Input, Output, Quantization, Tensor

@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from c_graphs import C_GRAPHS, random_dag
+from c_graphs import C_GRAPHS
 from graphs import OP_GRAPHS, random_graph, small_cnn
+from random_dags import random_dag
 
 from qsim.errors import GraphError
 from qsim.targets.c.memory import Buffer, MemoryPlan, plan

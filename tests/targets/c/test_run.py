@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from built import ran
-from c_graphs import C_GRAPHS, random_dag
+from c_graphs import C_GRAPHS
 from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
 from oracle import Oracle
+from random_dags import random_dag
 
 from qsim.errors import ToolMissingError
 from qsim.ir import Graph

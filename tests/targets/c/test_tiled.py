@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from built import ran
-from graphs import Net, corner_codes, weights
+from graphs import corner_codes
+from net import Net, weights
 from tiled_graphs import I8, TILED_GRAPHS, bias, convolution, rescaled
 
 from qsim.ir import ops as o

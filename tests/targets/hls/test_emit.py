@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from c_graphs import C_GRAPHS
-from graphs import OP_GRAPHS, Net, corner_codes, requantize, small_cnn
+from graphs import OP_GRAPHS, corner_codes, small_cnn
+from net import Net, requantize
 
 from qsim.errors import UsageError
 from qsim.ir import Graph

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import Net, conv, corner_codes, random_graph, requantize, small_cnn
+from graphs import corner_codes, random_graph, small_cnn
+from net import Net, conv, requantize
 
 from qsim.ir import Graph
 from qsim.ir import ops as o

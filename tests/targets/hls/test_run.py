@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from built import ran
 from c_graphs import C_GRAPHS
-from graphs import OP_GRAPHS, Net, corner_codes, plain, random_graph, requantize, small_cnn
+from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
+from net import Net, plain, requantize
 from oracle import Oracle
 
 import qsim

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from built import ran
-from graphs import Net, corner_codes, requantize
+from graphs import corner_codes
+from net import Net, requantize
 from oracle import Oracle
 
 from qsim.ir import Graph

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from c_graphs import C_GRAPHS
-from graphs import OP_GRAPHS, Net, random_graph, small_cnn
+from graphs import OP_GRAPHS, random_graph, small_cnn
+from net import Net
 
 from qsim.errors import UnsupportedError, UsageError
 from qsim.ir import Graph

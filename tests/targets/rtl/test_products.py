@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import Net, corner_codes
+from graphs import corner_codes
+from net import Net
 from rtl_products import INPUTS, LAYERS, WEIGHTS, network
 
 from qsim.ir import Graph

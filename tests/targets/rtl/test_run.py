@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from built import ran
-from graphs import Net, corner_codes, small_cnn
+from graphs import corner_codes, small_cnn
+from net import Net
 
 from qsim.compare.verify import verify
 from qsim.errors import QsimError, ToolMissingError

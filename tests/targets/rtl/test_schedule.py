@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_graphs import movements, odd_names, random_dag, softmaxes
-from graphs import OP_GRAPHS, Net, corner_codes, random_graph, requantize, small_cnn
+from c_graphs import movements, odd_names, softmaxes
+from graphs import OP_GRAPHS, corner_codes, random_graph, small_cnn
+from net import Net, requantize
+from random_dags import random_dag
 
 from qsim.errors import QsimError
 from qsim.ir import Graph
@@ -21,6 +23,7 @@ from qsim.targets.rtl.lower.tables import build
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.network.folding import choose
 from qsim.targets.rtl.network.kernels import Network
+from qsim.targets.rtl.network.machines import process
 from qsim.targets.rtl.network.schedule import (
     FIFO_DEPTH,
     completions,
@@ -111,7 +114,7 @@ def test_depths_are_the_least(make: Callable[[], Graph]) -> None:
     deep = [link for link in waiting_links(network) if depths[link] > FIFO_DEPTH]
     assert deep, "the test needs branches that wait"
     for link in deep:
-        less = Traffic(network, depths | {link: depths[link] - 1}, FRAMES)
+        less = Traffic(network, depths | {link: depths[link] - 1}, FRAMES, process)
         assert not less.settle(np.array(best), 200)
 
 

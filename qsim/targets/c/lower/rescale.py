@@ -3,6 +3,8 @@ Lookup."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from qsim.errors import UnsupportedError
@@ -67,10 +69,17 @@ def _keeps(op: o.Requantize, low: int, high: int, parts: list[list[Array]]) -> b
     return op.low <= min(ends) and max(ends) <= op.high
 
 
-def _rescale(
-    op: o.Requantize, c: Lowering, r: Rescale, role: str, t: CType, parts: list[Array], period: int
-) -> tuple[str, str, tuple[str, ...], str, str]:
-    """(function, parameter type, headers, initialiser, kernel tag) of one rescale."""
+class _Made(NamedTuple):
+    """One rescale in C: the function, the type and initialiser of its parameters, its tag in the kernel's name."""
+
+    function: str
+    params: str
+    header: str
+    initialiser: str
+    tag: str
+
+
+def _rescale(op: o.Requantize, c: Lowering, r: Rescale, role: str, t: CType, parts: list[Array], period: int) -> _Made:
     m, a, s = (np.tile(p, period // p.size) for p in parts)
 
     def array(name: str, values: Array, ctype: CType) -> str:
@@ -80,20 +89,16 @@ def _rescale(
         mode = r.rounding.value
         shift = array("shift", np.minimum(s, t.bits - 1), U8)
         if all(v == 1 for v in m) and not any(a):
-            return f"qsim_shifted_{mode}_{t.short}", "qsim_shift", ("qsim_rescale.h",), f"{{{shift}}}", f"shift_{mode}"
+            function = f"qsim_shifted_{mode}_{t.short}"
+            return _Made(function, "qsim_shift", "qsim_rescale.h", f"{{{shift}}}", f"shift_{mode}")
         initialiser = f"{{{array('multiplier', m, t)}, {array('addend', a, t)}, {shift}}}"
-        return (
-            f"qsim_plain_{mode}_{t.short}",
-            f"qsim_rescale_{t.short}",
-            ("qsim_rescale.h",),
-            initialiser,
-            f"plain_{mode}",
-        )
+        function, params = f"qsim_plain_{mode}_{t.short}", f"qsim_rescale_{t.short}"
+        return _Made(function, params, "qsim_rescale.h", initialiser, f"plain_{mode}")
     if r.scheme is Scheme.FLOAT32:
         initialiser = f"{{{array('multiplier', m, I32)}, {array('shift', s, I16)}}}"
-        return "qsim_float32_scale", "qsim_float32", ("qsim_float32.h",), initialiser, "float32"
+        return _Made("qsim_float32_scale", "qsim_float32", "qsim_float32.h", initialiser, "float32")
     initialiser = f"{{{array('multiplier', m, I32)}, {array('shift', np.minimum(s, 63), I8)}}}"
-    return f"qsim_{r.scheme.value}", "qsim_tflite", ("qsim_tflite.h",), initialiser, r.scheme.value
+    return _Made(f"qsim_{r.scheme.value}", "qsim_tflite", "qsim_tflite.h", initialiser, r.scheme.value)
 
 
 def _check_scheme(op: o.Requantize, r: Rescale, low: int, high: int) -> None:
@@ -135,12 +140,11 @@ def _overflow(op: o.Requantize, out: Tensor, t: CType) -> str:
     return f"qsim_{name}_{t.short}"
 
 
-def requantize(op: o.Requantize, c: Lowering) -> Part:
-    form = high_requantize(op, c.graph)
-    if isinstance(form, High):
-        part = high_part(op, c, form, _part)
-        part.notes.append(f"{op.output}: {_rescale_text(op)}, computed in 32 bits")
-        return part
+def _computed(op: o.Requantize, c: Lowering, rescales: list[Rescale]) -> tuple[CType, list[list[Array]]]:
+    """The type that holds every intermediate result, and the arrays of each rescale, of one period.
+
+    Raises UnsupportedError where int64_t does not.
+    """
     x, out = c.graph[op.inputs[0]], c.graph[op.output]
     low, high = centred(x.range, op.input_zero_point)
     wraps = op.overflow in (Overflow.WRAP, Overflow.WRAP_SM)
@@ -150,7 +154,6 @@ def requantize(op: o.Requantize, c: Lowering) -> Part:
             layer=op.layer,
             way_out="use 63 bits or fewer",
         )
-    rescales = [op.rescale] if op.negative is None else [op.rescale, op.negative]
     reach = Reach(op.layer).add(*x.range, low, high, op.low, op.high, op.zero_point, op.input_zero_point)
     parts: list[list[Array]] = []
     for r in rescales:
@@ -162,7 +165,19 @@ def requantize(op: o.Requantize, c: Lowering) -> Part:
             _, arrays = _common_period([r.multiplier, r.addend, r.shift], out)
         parts.append(arrays)
     wide = any(r.scheme is not Scheme.PLAIN for r in rescales) or (wraps and out.format.width >= 32)
-    t = reach.type("a rescaled value", wide=wide)
+    return reach.type("a rescaled value", wide=wide), parts
+
+
+def requantize(op: o.Requantize, c: Lowering) -> Part:
+    form = high_requantize(op, c.graph)
+    if isinstance(form, High):
+        part = high_part(op, c, form, _part)
+        part.notes.append(f"{op.output}: {_rescale_text(op)}, computed in 32 bits")
+        return part
+    x, out = c.graph[op.inputs[0]], c.graph[op.output]
+    low, high = centred(x.range, op.input_zero_point)
+    rescales = [op.rescale] if op.negative is None else [op.rescale, op.negative]
+    t, parts = _computed(op, c, rescales)
     period = max(p[0].size for p in parts)
     made = [
         _rescale(op, c, r, role, t, p, period) for r, role, p in zip(rescales, ("", "negative_"), parts, strict=False)
@@ -173,20 +188,20 @@ def requantize(op: o.Requantize, c: Lowering) -> Part:
         ("QSIM_X", xt.name),
         ("QSIM_Y", yt.name),
         ("QSIM_T", t.name),
-        ("QSIM_RESCALE", made[0][0]),
-        ("QSIM_RESCALE_PARAMS", made[0][1]),
+        ("QSIM_RESCALE", made[0].function),
+        ("QSIM_RESCALE_PARAMS", made[0].params),
     ]
-    fields = [("rescale", made[0][3])]
+    fields = [("rescale", made[0].initialiser)]
     if op.negative is not None:
-        defines += [("QSIM_NEGATIVE", made[1][0]), ("QSIM_NEGATIVE_PARAMS", made[1][1])]
-        fields.append(("negative", made[1][3]))
+        defines += [("QSIM_NEGATIVE", made[1].function), ("QSIM_NEGATIVE_PARAMS", made[1].params)]
+        fields.append(("negative", made[1].initialiser))
     defines += [("QSIM_OVERFLOW", saturate), ("QSIM_PER_CHANNEL", str(int(period > 1)))]
-    tags = [xt.short, yt.short, "in", t.short, *(m[4] for m in made), saturate.removeprefix("qsim_")[:-4]]
+    tags = [xt.short, yt.short, "in", t.short, *(m.tag for m in made), saturate.removeprefix("qsim_")[:-4]]
     kernel = c.kernel(
         "requantize",
         [*tags, *(["channels"] if period > 1 else [])],
         defines,
-        *dict.fromkeys(h for m in made for h in m[2]),
+        *dict.fromkeys(m.header for m in made),
         "qsim_overflow.h",
     )
     fields += [

@@ -1,6 +1,6 @@
 """Exact cycles of the streaming design, from its handshakes alone, and FIFOs as small as they allow.
 
-Control never depends on data, so the times of all steps follow from each other (qsim.targets.rtl.network.timing).
+Control never depends on data, so the times of all steps follow from each other (``timing``, ``machines``).
 Since all kernels read and write blockingly in a fixed order, the network is determinate (Kahn): if one schedule runs to
 its end, none deadlocks, whatever the source and the sink do.
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from qsim.ir.ops import Linear
 from qsim.targets.rtl.network import kernels as s
+from qsim.targets.rtl.network.machines import process
 from qsim.targets.rtl.network.timing import Times, Traffic
 
 FIFO_DEPTH = 2
@@ -89,7 +90,7 @@ def fifo_depths(network: s.Network, frames: int) -> dict[s.Link, int]:
 def _search(
     network: s.Network, free: Mapping[s.Link, int | None], waiting: tuple[s.Link, ...], frames: int
 ) -> dict[s.Link, int]:
-    best = Traffic(network, free, frames)
+    best = Traffic(network, free, frames, process)
     best.settle()
     latest = best.completions()
     for link in waiting:
@@ -116,7 +117,7 @@ def occupancy(written: Times, read: Times) -> int:
 
 def completions(network: s.Network, depths: Mapping[s.Link, int | None], frames: int) -> list[int]:
     """The cycle of the last output beat of each frame, with sources that always offer."""
-    traffic = Traffic(network, depths, frames)
+    traffic = Traffic(network, depths, frames, process)
     traffic.settle()
     return [int(end) for end in traffic.completions()]
 
