@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from qsim.compare.verify import verify  # isort: skip
 from qsim.debug.diff.diff import diff
@@ -12,7 +13,11 @@ from qsim.simulate import Simulator
 from qsim.targets.files import emit
 from qsim.version import __version__
 
-__all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "evaluate", "load", "verify"]
+if TYPE_CHECKING:  # what __getattr__ gives
+    from qsim import estimate, quantizers
+    from qsim.importers import load
+
+__all__ = ["Graph", "Simulator", "__version__", "diff", "emit", "estimate", "evaluate", "load", "quantizers", "verify"]
 
 
 def __getattr__(name: str) -> object:

@@ -76,8 +76,8 @@ def schemes() -> Graph:
             for shifts in ([0, 1, 2, 9, 31, 40], [-left, -1, 5, 7, 3, 0], [8] * 6):
                 r = tflite(extremes, shifts, scheme)
                 outs.append(requantize(net, x, rescale=r, low=-(1 << 31), high=(1 << 31) - 1, input_zero_point=3))
-            both = {"rescale": tflite(extremes, [4] * 6, scheme), "negative": shift_only(2, Rounding.TRN_ZERO)}
-            outs.append(requantize(net, x, **both, low=-300, high=300, zero_point=-5))
+            r, other = tflite(extremes, [4] * 6, scheme), shift_only(2, Rounding.TRN_ZERO)
+            outs.append(requantize(net, x, rescale=r, negative=other, low=-300, high=300, zero_point=-5))
     wide = net.input((4, 6), IntFormat(34, True), name="z")
     floats = [1 << 23, (1 << 24) - 1, 8388609, -12345677, 3, 1]
     for x in (small, medium, wide):
@@ -245,7 +245,7 @@ def lookups() -> Graph:
 
 def softmaxes() -> Graph:
     net = Net("softmaxes")
-    outs = []
+    outs: list[str] = []
     for fmt, m, left, diff_min in (
         (IntFormat(8, True), 1717986918, 23, -128),
         (IntFormat(8, True), 1073741824, 20, -248),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from net import Net, conv, plain, requantize, weights
 
@@ -27,7 +29,7 @@ def linear_layers() -> Graph:
 
     finish(conv(net, x, rng, 100))
     kernel = weights(rng, (2, 2, 4, 75))
-    size = {"strides": (2, 2), "padding": o.NO_PADDING, "output_size": (12, 10)}
+    size: dict[str, Any] = {"strides": (2, 2), "padding": o.NO_PADDING, "output_size": (12, 10)}
     finish(net.add(o.ConvTranspose2D, x, weights=kernel, bias=None, **size))
     grid = rng.integers(1, 30, (6, 5, 1))  # one multiplier per position
     outs.append(requantize(net, conv(net, x, rng, 80), rescale=plain(grid, grid, 6, Rounding.RND), low=-128, high=127))
@@ -90,8 +92,13 @@ def few_bit_layers(name: str, levels: tuple[int, ...]) -> Graph:
         outs.append(conv(net, y, rng, 32, weights=some(5, 6, channels, 32), padding=o.NO_PADDING, product_shift=3))
         outs.append(conv(net, y, rng, 4, weights=some(3, 3, channels, 4), input_zero_point=1))
         outs.append(conv(net, y, rng, 13, weights=some(3, 3, 1, 13), groups=13, padding=padding, dilation=(2, 1)))
-        wide = {"weights": some(2, 2, 1, 78), "groups": 13, "input_zero_point": -1, "padding": o.NO_PADDING}
-        outs.append(conv(net, y, rng, 78, **wide))
+        many: dict[str, Any] = {
+            "weights": some(2, 2, 1, 78),
+            "groups": 13,
+            "input_zero_point": -1,
+            "padding": o.NO_PADDING,
+        }
+        outs.append(conv(net, y, rng, 78, **many))
     pooled = net.add(o.MaxPool2D, sign(outs[0]), pool=(2, 2), strides=(2, 2), padding=o.NO_PADDING)
     padded = net.add(o.Pad, pooled, pads=((0, 0), (1, 0), (0, 0)), value=-1)
     outs.append(requantize(net, conv(net, padded, rng, 90, weights=some(3, 3, 70, 90)), 2, -60, 60))
@@ -105,7 +112,7 @@ def few_bit_layers(name: str, levels: tuple[int, ...]) -> Graph:
     outs.append(net.add(o.Dense, flat, weights=IntArray(np.ones((231, 1), dtype=int)), bias=None))
     # Two codes about a zero point, and weights of another size than 1.
     pair = net.add(o.Threshold, x, thresholds=IntArray([[1]]), base=IntArray([2]), step=IntArray([6]))
-    large = {"weights": IntArray(-3 * some(3, 3, 13, 9).values), "input_zero_point": 5}
+    large: dict[str, Any] = {"weights": IntArray(-3 * some(3, 3, 13, 9).values), "input_zero_point": 5}
     outs.append(conv(net, pair, rng, 9, padding=padding, dilation=(2, 1), product_shift=1, **large))
     large = {"weights": IntArray(5 * some(3, 3, 1, 13).values), "groups": 13}
     outs.append(conv(net, x, rng, 13, **large))

@@ -16,7 +16,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE / "importers")]
 
 import qsim  # noqa: E402
 from qsim.errors import QsimError  # noqa: E402
+from qsim.importers.tflite.load import load_tflite  # noqa: E402
 from qsim.ir import Graph  # noqa: E402
 
 TARGETS = ("c", "hls", "rtl")
@@ -43,23 +45,39 @@ def test_graphs() -> Iterator[Source]:
     yield "test small_cnn", graphs.small_cnn
     yield "test same_weights", graphs.same_weights
     for seed in range(12):
-        yield f"test random_graph {seed}", lambda seed=seed: graphs.random_graph(seed)
-        yield f"test random_dag {seed}", lambda seed=seed: random_dags.random_dag(seed)
+        yield f"test random_graph {seed}", partial(graphs.random_graph, seed)
+        yield f"test random_dag {seed}", partial(random_dags.random_dag, seed)
     for inputs in rtl_products.INPUTS:
         cells = [(layer, weights) for layer in rtl_products.LAYERS for weights in rtl_products.WEIGHTS]
-        yield f"products {inputs}", lambda i=inputs, c=cells: rtl_products.network(i, c, 3, "one")[0]
+        yield f"products {inputs}", partial(_products, inputs, cells)
+
+
+def _products(inputs: str, cells: list[tuple[str, str]]) -> Graph:
+    import rtl_products
+
+    return rtl_products.network(inputs, cells, 3, "one")[0]
+
+
+def _operator(name: str, kind: str, profile: str) -> Graph:
+    import tflite_ops
+
+    return load_tflite(tflite_ops.build(name, 1, kind), profile=profile)
+
+
+def _keras(make: Callable[[int, int], Sequence[object]], seed: int) -> Graph:
+    return qsim.load(make(seed, 1)[0])
 
 
 def models() -> Iterator[Source]:
     """The bundled models, and the real ones."""
     demo = Path(qsim.__file__).parent / "demo"
     for path in sorted(demo.glob("*.keras")):
-        yield f"bundled {path.name}", lambda p=path: qsim.load(p)
+        yield f"bundled {path.name}", partial(qsim.load, path)
     for path in sorted((MODELS / "tflite").glob("*.tflite")):
         if path.name.startswith("hps"):
             continue  # 240 x 320: minutes in the RTL's schedule
-        yield f"real {path.name}", lambda p=path: qsim.load(p)
-        yield f"real {path.name} litert-ref", lambda p=path: qsim.load(p, profile="litert-ref")
+        yield f"real {path.name}", partial(qsim.load, path)
+        yield f"real {path.name} litert-ref", partial(qsim.load, path, profile="litert-ref")
     qkeras = MODELS / "qkeras"
     if qkeras.is_dir():
         yield "real jet", lambda: qsim.load(qkeras / "qkeras-v3_3layer.keras", input_format="fixed<16,6>")
@@ -74,15 +92,10 @@ def operators() -> Iterator[Source]:
     """Every TFLite operator of the tests, in every profile."""
     import tflite_ops
 
-    from qsim.importers.tflite.load import load_tflite
-
     for kind, cases in (("INT8", tflite_ops.CASES), ("INT16", tflite_ops.CASES16)):
         for name in cases:
             for profile in ("tflm", "litert-opt"):
-                yield (
-                    f"operator {kind} {name} {profile}",
-                    lambda n=name, k=kind, p=profile: load_tflite(tflite_ops.build(n, 1, k), profile=p),
-                )
+                yield f"operator {kind} {name} {profile}", partial(_operator, name, kind, profile)
 
 
 def keras_models() -> Iterator[Source]:
@@ -92,7 +105,7 @@ def keras_models() -> Iterator[Source]:
 
     for make in (random_model, wide_model, whole_model):
         for seed in range(15):
-            yield f"keras {make.__name__} {seed}", lambda m=make, s=seed: qsim.load(m(s, 1)[0])
+            yield f"keras {make.__name__} {seed}", partial(_keras, make, seed)
 
 
 def digest(make: Callable[[], Graph], name: str) -> dict[str, object]:

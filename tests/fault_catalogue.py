@@ -38,9 +38,9 @@ from faults import (
 import qsim
 from qsim.compare.stimulus import sample_codes
 from qsim.debug.diff.diff import Diff, diff
-from qsim.ir import Graph
+from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, Overflow, Rounding, Scheme
+from qsim.numerics import Array, IntArray, Overflow, Rescale, Rounding, Scheme
 from qsim.reference.kernels import KERNELS
 
 MODELS = Path(os.environ.get("QSIM_MODELS", Path(__file__).parents[2] / "shared" / "models"))
@@ -95,17 +95,17 @@ def at(name: str, kind: type[o.Op], n: int) -> Callable[[], o.Op]:
     return lambda: nth(name, kind, n)
 
 
-def scaled(n: int) -> Callable[[], o.Op]:
+def scaled(n: int) -> Callable[[], o.Requantize]:
     """The n-th Requantize of ResNet-8 with a TFLite multiplier."""
 
-    def find() -> o.Op:
+    def find() -> o.Requantize:
         ops = [op for op in model("resnet").ops if isinstance(op, o.Requantize)]
         return [op for op in ops if op.rescale.scheme is not Scheme.PLAIN][n]
 
     return find
 
 
-def signed_sum() -> o.Op:
+def signed_sum() -> o.Requantize:
     """A TFLite rescale whose negative results are not all clipped by a ReLU."""
     return next(op for op in (scaled(n)() for n in range(12)) if op.zero_point > op.low)
 
@@ -115,27 +115,32 @@ def scheme(kind: Scheme) -> Kernel:
     return changed(rescale=lambda op: dataclasses.replace(op.rescale, scheme=kind, rounding=mode))
 
 
-def zero_padded(op, xs, ts, out):
+def zero_padded(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
+    assert isinstance(op, o.Conv2D)
     padded = np.pad(xs[0], ((0, 0), *op.padding, (0, 0)))
     return KERNELS[o.Conv2D](dataclasses.replace(op, padding=o.NO_PADDING), [padded], ts, out)
 
 
-def zeroed(op, xs, ts, out):
+def zeroed(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
+    assert isinstance(op, o.Requantize)
     wide = KERNELS[type(op)](dataclasses.replace(op, low=-(1 << 40), high=1 << 40), xs, ts, out)
     return np.where((wide < op.low) | (wide > op.high), 0, wide)
 
 
-def flat_nchw(op, xs, ts, out):
+def flat_nchw(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
     return np.moveaxis(xs[0], -1, 1).reshape(len(xs[0]), *out.shape)
 
 
-def per_tensor(op: o.Op):
+def per_tensor(op: o.Requantize) -> Rescale:
     r = op.rescale
-    first = {k: IntArray(np.full_like(getattr(r, k).values, getattr(r, k).values[0])) for k in ("multiplier", "shift")}
-    return dataclasses.replace(r, **first)
+
+    def first(values: IntArray) -> IntArray:
+        return IntArray(np.full_like(values.values, values.values[0]))
+
+    return dataclasses.replace(r, multiplier=first(r.multiplier), shift=first(r.shift))
 
 
-def rotated_scales(op: o.Op):
+def rotated_scales(op: o.Requantize) -> Rescale:
     r = op.rescale
     return dataclasses.replace(
         r, multiplier=IntArray(np.roll(r.multiplier.values, 1)), shift=IntArray(np.roll(r.shift.values, 1))

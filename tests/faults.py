@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from qsim.ir import Graph
+from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, Overflow, Rounding, overflow
+from qsim.ir.ops import Linear
+from qsim.numerics import Array, IntArray, Overflow, Rounding, overflow
+from qsim.reference.base import Kernel
 from qsim.reference.kernels import KERNELS
 
-Kernel = Callable[[o.Op, list, list, object], np.ndarray]
 
-
-def faulty(graph: Graph, codes: dict, layer: str, how: Kernel) -> dict[str, np.ndarray]:
+def faulty(graph: Graph, codes: dict[str, np.ndarray], layer: str, how: Kernel) -> dict[str, np.ndarray]:
     """Every tensor's codes of a run in which the op of ``layer`` is computed by ``how``."""
     values = dict(codes)
     for op in graph.ops:
@@ -26,8 +27,10 @@ def faulty(graph: Graph, codes: dict, layer: str, how: Kernel) -> dict[str, np.n
     return values
 
 
-def changed(**fields) -> Kernel:
-    def kernel(op, xs, ts, out):
+def changed(**fields: Any) -> Kernel:
+    """The op with other fields; a function of the op gives a field's value."""
+
+    def kernel(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
         values = {k: v(op) if callable(v) else v for k, v in fields.items()}
         return KERNELS[type(op)](dataclasses.replace(op, **values), xs, ts, out)
 
@@ -43,25 +46,26 @@ def shifted(delta: int) -> Kernel:
 
 
 def narrow(bits: int, mode: Overflow) -> Kernel:
-    def kernel(op, xs, ts, out):
+    def kernel(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
         fmt = dataclasses.replace(out.format, width=out.format.width - bits)
         return overflow(KERNELS[type(op)](op, xs, ts, out), fmt, mode)
 
     return kernel
 
 
-def flipped_weight(op):
+def flipped_weight(op: Linear) -> IntArray:
     w = op.weights.values.copy()
     w[0, 1, 0, 2] ^= 2
     return IntArray(w)
 
 
-def nchw(op, xs, ts, out):
+def nchw(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
     y = KERNELS[type(op)](op, xs, ts, out)
     return np.moveaxis(y, -1, 1).reshape(y.shape)
 
 
-def wrapped(op, xs, ts, out):
+def wrapped(op: o.Op, xs: list[Array], ts: list[Tensor], out: Tensor) -> Array:
+    assert isinstance(op, o.Requantize)
     wide = KERNELS[type(op)](dataclasses.replace(op, low=-(1 << 40), high=1 << 40), xs, ts, out)
     return overflow(wide, out.format, Overflow.WRAP)
 
@@ -69,7 +73,7 @@ def wrapped(op, xs, ts, out):
 def weights(change: Callable[[np.ndarray], np.ndarray | None]) -> Kernel:
     """The kernel changed in place, or replaced by what ``change`` gives."""
 
-    def new(op: o.Op) -> IntArray:
+    def new(op: Linear) -> IntArray:
         w = op.weights.values.copy()
         given = change(w)
         return IntArray(w if given is None else given)
@@ -82,7 +86,8 @@ def one_bit(w: np.ndarray) -> None:
 
 
 def bias(change: Callable[[np.ndarray], np.ndarray | None]) -> Kernel:
-    def new(op: o.Op) -> IntArray:
+    def new(op: Linear) -> IntArray:
+        assert op.bias is not None
         b = op.bias.values.copy()
         given = change(b)
         return IntArray(b if given is None else given)
@@ -114,7 +119,7 @@ def stream(beats: int, fill: int | None = 0) -> Callable[[np.ndarray], np.ndarra
     return act
 
 
-def put(y: np.ndarray, place: tuple, value: object) -> np.ndarray:
+def put(y: np.ndarray, place: Any, value: object) -> np.ndarray:
     y[place] = value
     return y
 

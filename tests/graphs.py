@@ -141,12 +141,12 @@ def roundings() -> Graph:
                 high=40,
             )
         )
-    for mode in Overflow:
+    for overflow in Overflow:
         for fmt in (IntFormat(5, True), IntFormat(4, False)):
-            low, high = (-fmt.high if mode is Overflow.SAT_SYM and fmt.signed else fmt.low), fmt.high
-            if mode is Overflow.SAT_SYM and not fmt.signed:
+            low, high = (-fmt.high if overflow is Overflow.SAT_SYM and fmt.signed else fmt.low), fmt.high
+            if overflow is Overflow.SAT_SYM and not fmt.signed:
                 continue
-            outs.append(requantize(net, x, shift=1, overflow=mode, low=low, high=high, format=fmt))
+            outs.append(requantize(net, x, shift=1, overflow=overflow, low=low, high=high, format=fmt))
     outs.append(requantize(net, x, shift=2, negative=shift_only(5, Rounding.RND_CONV), low=-8, high=50))
     outs.append(requantize(net, x, shift=-3, low=-5000, high=5000))
     grid = np.arange(2 * 3).reshape(2, 3, 1) + 1

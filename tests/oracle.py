@@ -1,17 +1,26 @@
 """An independent oracle: every op on plain Python integers and fractions, written from the docstrings alone.
 
-It imports no kernel and no numerics function of qsim, only the op dataclasses; arrays are read element by element.
+It imports no kernel and no numerics function of qsim, only the dataclasses; arrays are read element by element.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from qsim.ir import Graph
+from qsim.ir import Graph, Tensor
+from qsim.ir import ops as o
+from qsim.numerics import IntArray, Rescale
+
+Values = list[np.ndarray]
+"""Of an op's inputs: Python integers."""
+
+Index = tuple[int, ...]
+"""Of an element of its output."""
 
 
 def round_fraction(value: Fraction, mode: str) -> int:
@@ -76,8 +85,8 @@ def float32_of(value: Fraction) -> Fraction:
     return round_fraction(value / unit, "rnd_conv") * unit
 
 
-def rescale_int(x: int, r: object, index: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    def at(array) -> int:
+def rescale_int(x: int, r: Rescale, index: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    def at(array: IntArray) -> int:
         return int(np.broadcast_to(array.values, shape)[index])
 
     m, a, s = at(r.multiplier), at(r.addend), at(r.shift)
@@ -113,15 +122,15 @@ class Oracle:
         return values
 
     @staticmethod
-    def _take(x, index, out_shape):
+    def _take(x: np.ndarray, index: Index, out_shape: tuple[int, ...]) -> int:
         """Element of x under numpy broadcasting against out_shape."""
         offset = len(out_shape) - x.ndim
         return int(x[tuple(0 if n == 1 else index[offset + i] for i, n in enumerate(x.shape))])
 
-    def Constant(self, op, xs, at, out):
+    def Constant(self, op: o.Constant, xs: Values, at: Index, out: Tensor) -> int:
         return op.values.values[at]
 
-    def Conv2D(self, op, xs, at, out):
+    def Conv2D(self, op: o.Conv2D, xs: Values, at: Index, out: Tensor) -> int:
         (x,) = xs
         kh, kw, group_in, channels = op.weights.shape
         group = at[2] // (channels // op.groups)
@@ -135,7 +144,7 @@ class Oracle:
                 )
         return total * 2**op.product_shift + (int(op.bias.values[at[2]]) if op.bias else 0)
 
-    def ConvTranspose2D(self, op, xs, at, out):
+    def ConvTranspose2D(self, op: o.ConvTranspose2D, xs: Values, at: Index, out: Tensor) -> int:
         (x,) = xs
         kh, kw, cin, _ = op.weights.shape
         total = 0
@@ -145,12 +154,12 @@ class Oracle:
                     total += int(op.weights.values[u, v, c, at[2]]) * (x[i, j, c] - op.input_zero_point)
         return total * 2**op.product_shift + (int(op.bias.values[at[2]]) if op.bias else 0)
 
-    def Dense(self, op, xs, at, out):
+    def Dense(self, op: o.Dense, xs: Values, at: Index, out: Tensor) -> int:
         row = xs[0][at[:-1]]
         total = sum(int(op.weights.values[c, at[-1]]) * (row[c] - op.input_zero_point) for c in range(len(row)))
         return total * 2**op.product_shift + (int(op.bias.values[at[-1]]) if op.bias else 0)
 
-    def MatMul(self, op, xs, at, out):
+    def MatMul(self, op: o.MatMul, xs: Values, at: Index, out: Tensor) -> int:
         a, b = xs
         lead = at[:-2]
         return sum(
@@ -158,21 +167,21 @@ class Oracle:
             for j in range(a.shape[-1])
         )
 
-    def Add(self, op, xs, at, out):
+    def Add(self, op: o.Add, xs: Values, at: Index, out: Tensor) -> int:
         return sum(
             sign * (self._take(x, at, out.shape) - zero) * 2**shift
             for x, shift, sign, zero in zip(xs, op.shifts, op.signs, op.zero_points, strict=True)
         )
 
-    def Mul(self, op, xs, at, out):
+    def Mul(self, op: o.Mul, xs: Values, at: Index, out: Tensor) -> int:
         a, b = (self._take(x, at, out.shape) for x in xs)
         return (a - op.zero_points[0]) * (b - op.zero_points[1])
 
-    def Extremum(self, op, xs, at, out):
+    def Extremum(self, op: o.Extremum, xs: Values, at: Index, out: Tensor) -> int:
         terms = [self._take(x, at, out.shape) * 2**s for x, s in zip(xs, op.shifts, strict=True)]
         return max(terms) if op.kind == "max" else min(terms)
 
-    def Concat(self, op, xs, at, out):
+    def Concat(self, op: o.Concat, xs: Values, at: Index, out: Tensor) -> int:
         position = at[op.axis]
         for x in xs:
             if position < x.shape[op.axis]:
@@ -180,23 +189,23 @@ class Oracle:
             position -= x.shape[op.axis]
         raise AssertionError("index beyond the concatenation")
 
-    def _window(self, op, x, at):
+    def _window(self, op: o.SumPool2D | o.MaxPool2D, x: np.ndarray, at: Index) -> Iterator[int]:
         for u, v in itertools.product(range(op.pool[0]), range(op.pool[1])):
             row = at[0] * op.strides[0] + u - op.padding[0][0]
             col = at[1] * op.strides[1] + v - op.padding[1][0]
             if 0 <= row < x.shape[0] and 0 <= col < x.shape[1]:
                 yield x[row, col, at[2]]
 
-    def SumPool2D(self, op, xs, at, out):
+    def SumPool2D(self, op: o.SumPool2D, xs: Values, at: Index, out: Tensor) -> int:
         return sum(self._window(op, xs[0], at))
 
-    def MaxPool2D(self, op, xs, at, out):
+    def MaxPool2D(self, op: o.MaxPool2D, xs: Values, at: Index, out: Tensor) -> int:
         return max(self._window(op, xs[0], at))
 
-    def Reduce(self, op, xs, at, out):
+    def Reduce(self, op: o.Reduce, xs: Values, at: Index, out: Tensor) -> int:
         x = xs[0]
         kept = iter(at)
-        fixed = []
+        fixed: list[Sequence[int]] = []
         for axis in range(x.ndim):
             if axis in op.axes:
                 if op.keepdims:
@@ -205,9 +214,11 @@ class Oracle:
             else:
                 fixed.append([next(kept)])
         values = [x[i] for i in itertools.product(*fixed)]
-        return {"sum": sum, "max": max, "min": min}[op.kind](values)
+        if op.kind == "sum":
+            return sum(values)
+        return max(values) if op.kind == "max" else min(values)
 
-    def Requantize(self, op, xs, at, out):
+    def Requantize(self, op: o.Requantize, xs: Values, at: Index, out: Tensor) -> int:
         x = int(xs[0][at]) - op.input_zero_point
         r = op.negative if x < 0 and op.negative is not None else op.rescale
         value = rescale_int(x, r, at, out.shape) + op.zero_point
@@ -218,42 +229,42 @@ class Oracle:
             return value if op.low <= value <= op.high else 0
         return overflow_int(value, out.format.width, out.format.signed, mode)
 
-    def Divide(self, op, xs, at, out):
+    def Divide(self, op: o.Divide, xs: Values, at: Index, out: Tensor) -> int:
         n, a, d = (int(np.broadcast_to(p.values, out.shape)[at]) for p in (op.numerator, op.addend, op.divisor))
         quotient = round_fraction(Fraction(int(xs[0][at]) * n + a, d), op.rounding.value)
         return min(max(quotient + op.zero_point, op.low), op.high)
 
-    def Threshold(self, op, xs, at, out):
+    def Threshold(self, op: o.Threshold, xs: Values, at: Index, out: Tensor) -> int:
         row = at[-1] if op.thresholds.shape[0] > 1 else 0
         count = sum(1 for t in op.thresholds.values[row] if xs[0][at] >= int(t))
         base, step = (int(p.values[at[-1] if p.shape[0] > 1 else 0]) for p in (op.base, op.step))
         return base + step * count
 
-    def Lookup(self, op, xs, at, out):
+    def Lookup(self, op: o.Lookup, xs: Values, at: Index, out: Tensor) -> int:
         row = at[-1] if op.table.shape[0] > 1 else 0
         return op.table.values[row, int(xs[0][at]) - op.table_low]
 
-    def Reshape(self, op, xs, at, out):
+    def Reshape(self, op: o.Reshape, xs: Values, at: Index, out: Tensor) -> int:
         return xs[0].reshape(-1)[int(np.ravel_multi_index(at, out.shape))]
 
-    def Transpose(self, op, xs, at, out):
+    def Transpose(self, op: o.Transpose, xs: Values, at: Index, out: Tensor) -> int:
         source = [0] * len(at)
         for i, p in enumerate(op.perm):
             source[p] = at[i]
         return xs[0][tuple(source)]
 
-    def Pad(self, op, xs, at, out):
+    def Pad(self, op: o.Pad, xs: Values, at: Index, out: Tensor) -> int:
         source = tuple(i - before for i, (before, _) in zip(at, op.pads, strict=True))
         inside = all(0 <= i < n for i, n in zip(source, xs[0].shape, strict=True))
         return xs[0][source] if inside else op.value
 
-    def Slice(self, op, xs, at, out):
+    def Slice(self, op: o.Slice, xs: Values, at: Index, out: Tensor) -> int:
         return xs[0][tuple(b + s * i for b, s, i in zip(op.begin, op.strides, at, strict=True))]
 
-    def Gather(self, op, xs, at, out):
+    def Gather(self, op: o.Gather, xs: Values, at: Index, out: Tensor) -> int:
         return xs[0].reshape(-1)[int(op.index.values[at])]
 
-    def ArgMax(self, op, xs, at, out):
+    def ArgMax(self, op: o.ArgMax, xs: Values, at: Index, out: Tensor) -> int:
         x = xs[0]
         kept = list(at) if x.ndim > 1 else []
         line = [x[(*kept[: op.axis], i, *kept[op.axis :])] for i in range(x.shape[op.axis])]

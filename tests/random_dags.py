@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from net import Net, plain, requantize, weights
 
@@ -68,7 +70,7 @@ def _dag_op(net: Net, x: str, pool: list[str], width: int, rng: np.random.Genera
             names = [x, *others(int(rng.integers(1, 3)))]
             shifts, signs = rng.integers(0, 3, len(names)), rng.choice([-1, 1], len(names))
             zeros = tuple(int(z) for z in rng.integers(-3, 3, len(names)))
-            aligned = {"shifts": tuple(int(s) for s in shifts), "signs": tuple(int(s) for s in signs)}
+            aligned: dict[str, Any] = {"shifts": tuple(int(s) for s in shifts), "signs": tuple(int(s) for s in signs)}
             return net.add(o.Add, *names, **aligned, zero_points=zeros)
         case 8:
             names = [x, *others(int(rng.integers(1, 3)))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from net import Net
@@ -85,10 +86,10 @@ INPUTS: dict[str, tuple[Callable[[Net, str], str], int]] = {
 """Name -> (the layers' input made from 5-bit codes, zero point of the layers)."""
 
 
-def _conv(shape: tuple[int, int], **how: object) -> Callable[..., str]:
-    fields = {"strides": (1, 1), "dilation": (1, 1), "padding": o.NO_PADDING, "groups": 1} | how
+def _conv(shape: tuple[int, int], **how: Any) -> Callable[..., str]:
+    fields: dict[str, Any] = {"strides": (1, 1), "dilation": (1, 1), "padding": o.NO_PADDING, "groups": 1} | how
 
-    def add(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: object) -> str:
+    def add(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: Any) -> str:
         channels, groups = net.shape(x)[-1], fields["groups"]
         groups = channels if groups == "depthwise" else groups
         outputs = 8 if groups == channels else 6
@@ -99,7 +100,7 @@ def _conv(shape: tuple[int, int], **how: object) -> Callable[..., str]:
     return add
 
 
-def _transposed(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: object) -> str:
+def _transposed(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: Any) -> str:
     h, w, channels = net.shape(x)
     strides = (2, 1) if rng.integers(2) else (1, 1)
     size = ((h - 1) * strides[0] + 2, (w - 1) * strides[1] + 1)
@@ -109,7 +110,7 @@ def _transposed(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common
     )  # fmt: skip
 
 
-def _dense(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: object) -> str:
+def _dense(net: Net, x: str, draw: Draw, rng: np.random.Generator, **common: Any) -> str:
     weights = IntArray(draw(rng, (net.shape(x)[-1], 6)))
     return net.add(o.Dense, x, weights=weights, bias=IntArray(rng.integers(-40, 41, 6)), **common)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from net import Net, tflite, weights
@@ -21,7 +22,7 @@ def rescaled(net: Net, x: str, rng: np.random.Generator, *, shift: int, zero_poi
     multiplier[0] = (1 << 31) - 1
     scheme = changes.pop("scheme", Scheme.TFLITE_DOUBLE)
     assert isinstance(scheme, Scheme)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "rescale": tflite(multiplier, shift + rng.integers(0, 2, channels), scheme),
         "negative": None,
         "input_zero_point": 0,
@@ -41,7 +42,7 @@ def bias(rng: np.random.Generator, channels: int) -> IntArray:
 def convolution(
     net: Net, x: str, rng: np.random.Generator, channels: int, kernel: tuple[int, int], **changes: object
 ) -> str:
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "weights": weights(rng, (*kernel, net.shape(x)[-1], channels), 8),
         "bias": bias(rng, channels),
         "strides": (1, 1),
@@ -128,7 +129,7 @@ def high_requantizers() -> Graph:
         whole = tflite(1518500250, 14, scheme)
         outputs.append(rescaled(net, x, rng, shift=0, rescale=whole, zero_point=9))
         outputs.append(rescaled(net, x, rng, shift=0, rescale=whole, format=U8, low=0, high=255))
-        wide = {"format": IntFormat(32, True), "low": -(1 << 31), "high": (1 << 31) - 1}
+        wide: dict[str, Any] = {"format": IntFormat(32, True), "low": -(1 << 31), "high": (1 << 31) - 1}
         outputs.append(rescaled(net, x, rng, shift=0, rescale=tflite(1518500250, 1, scheme), **wide))
     return net.build(*outputs)
 

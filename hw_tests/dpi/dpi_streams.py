@@ -28,7 +28,7 @@ def _coin(rng: random.Random) -> Iterator[bool]:
 async def frames(dut: Any) -> None:
     settings = json.loads(Path(os.environ["QSIM_DPI"]).read_text(encoding="utf-8"))
     rng = random.Random(settings["seed"])
-    cocotb.start_soon(Clock(dut.aclk, 10, "ns").start())
+    Clock(dut.aclk, 10, "ns").start()
     dut.aresetn.value = 0
     source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, dut.aresetn, reset_active_level=False)
     sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, dut.aresetn, reset_active_level=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,12 +22,12 @@ class Network:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     count: int = 0
 
-    def constant(self, array: np.ndarray) -> str:
+    def constant(self, array: np.ndarray | np.generic) -> str:
         name = f"k{len(self.initializers)}"
         self.initializers.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], domain: str = "", **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], domain: str = "", **attributes: Any) -> str:
         self.count += 1
         output = f"t{self.count}"
         self.nodes.append(
@@ -34,7 +35,7 @@ class Network:
         )
         return output
 
-    def pick(self, *choices: object) -> object:
+    def pick(self, *choices: Any) -> Any:
         return choices[int(self.rng.integers(len(choices)))]
 
     def scale(self, size: int = 1) -> np.ndarray:
@@ -56,16 +57,17 @@ class Network:
         return helper.make_model(graph, opset_imports=domains, ir_version=8)
 
 
-def window(n: Network, h: int, w: int) -> dict[str, list[int]]:
+def window(n: Network, h: int, w: int) -> dict[str, Any]:
     """A convolution's geometry; height and width differ, as their padding does."""
     k = [int(n.rng.integers(1, min(3, h) + 1)), int(n.rng.integers(1, min(3, w) + 1))]
     pads = [int(n.rng.integers(0, k[i % 2])) for i in range(4)]
     return {"kernel_shape": k, "pads": pads, "strides": [int(n.rng.integers(1, 3)), int(n.rng.integers(1, 3))]}
 
 
-def spatial(shape: tuple[int, ...], geometry: dict[str, list[int]]) -> tuple[int, int]:
+def spatial(shape: tuple[int, ...], geometry: dict[str, Any]) -> tuple[int, int]:
     k, p, s = geometry["kernel_shape"], geometry["pads"], geometry["strides"]
-    return tuple((shape[2 + i] + p[i] + p[i + 2] - k[i]) // s[i] + 1 for i in range(2))
+    height, width = ((shape[2 + i] + p[i] + p[i + 2] - k[i]) // s[i] + 1 for i in range(2))
+    return height, width
 
 
 # QONNX -----------------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ def normalized(n: Network, x: str, channels: int) -> str:
 def qonnx_network(seed: int) -> tuple[onnx.ModelProto, np.ndarray]:
     """Convolutions, residuals, concatenations, pools and moves between QONNX's quantizers."""
     n = Network(np.random.default_rng(seed))
-    shape = (1, int(n.rng.integers(1, 5)), int(n.rng.integers(4, 8)), int(n.rng.integers(4, 8)))
+    shape: tuple[int, ...] = (1, int(n.rng.integers(1, 5)), int(n.rng.integers(4, 8)), int(n.rng.integers(4, 8)))
     first, step = shape, float(n.scale())
     x = n.node(
         "Quant",

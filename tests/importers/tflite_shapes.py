@@ -160,7 +160,8 @@ def strided_slice(rng: np.random.Generator) -> bytes:
     """Ends beyond the axis, negative strides, all masks, up to four dimensions (TFLM takes no more)."""
     r = Random(rng)
     shape = _shape(r, int(rng.integers(1, 5)), 7)
-    begins, ends, strides, taken, masks = [], [], [], [], [0, 0, 0]
+    begins, ends, strides, masks = [], [], [], [0, 0, 0]
+    taken: list[int | slice] = []
     for axis, n in enumerate(shape):
         begin, end = int(rng.integers(-n - 2, n + 3)), int(rng.integers(-n - 2, n + 3))
         stride = int(r.pick(1, 1, 2, 3, -1, -2))

@@ -6,7 +6,9 @@ of one or two levels per channel, so every sum of a layer is exact. Scales, bias
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +16,8 @@ import qkeras
 import tensorflow as tf
 
 from qsim.quantizers import blueoil
+
+One = TypeVar("One")
 
 WEIGHTS = (
     "binary_mean_scaling_quantizer",
@@ -29,13 +33,13 @@ class Maker:
     def __init__(self, seed: int, weights: str | None = None) -> None:
         self.rng, self.weights = np.random.default_rng(seed), weights
 
-    def pick(self, options):
+    def pick(self, options: Sequence[One]) -> One:
         return options[int(self.rng.integers(len(options)))]
 
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
 
-    def quantizer(self):
+    def quantizer(self) -> Any:
         name = self.weights or self.pick(WEIGHTS)
         q = getattr(blueoil, name)()
         if name == "ttq_weight_quantizer":
@@ -43,13 +47,13 @@ class Maker:
             q.negative.assign(float(self.rng.uniform(0.2, 1.5)) if self.chance(0.8) else float(q.positive.numpy()))
         return q
 
-    def activation(self):
+    def activation(self) -> Any:
         if self.chance(0.2):
             return qkeras.binary(alpha=1)
         bit, top = self.pick([1, 2, 2, 2, 3, 4]), self.pick([1.0, 2.0, 2.0, 3.0, 0.7])
         return blueoil.linear_mid_tread_half_quantizer(bit, top)
 
-    def layer(self, kind: str, x):
+    def layer(self, kind: str, x: Any) -> Any:
         """One linear layer, then normalization or not, then the activation, inside or behind."""
         behind, bias = self.chance(0.6), self.chance(0.4)
         activation = None if behind else self.activation()
@@ -79,11 +83,11 @@ class Maker:
             x = keras.layers.Activation(self.activation())(x)
         return x
 
-    def window(self, x):
+    def window(self, x: Any) -> tuple[int, int]:
         h, w = x.shape[1:3]
         return int(self.rng.integers(1, min(h, 3) + 1)), int(self.rng.integers(1, min(w, 3) + 1))
 
-    def model(self):
+    def model(self) -> Any:
         shape = (int(self.rng.integers(3, 8)), int(self.rng.integers(3, 8)), int(self.rng.integers(1, 5)))
         inputs = keras.Input(shape)
         first = blueoil.linear_mid_tread_half_quantizer(self.pick([2, 4, 8]), self.pick([1.0, 2.0]))
@@ -102,7 +106,7 @@ class Maker:
         return model
 
 
-def initialize(variable, rng: np.random.Generator) -> None:
+def initialize(variable: Any, rng: np.random.Generator) -> None:
     """A random value that suits the variable; trained factors stay as they are."""
     base, shape = variable.path.rsplit("/", 1)[-1], variable.shape
     if base in ("kernel", "depthwise_kernel"):
@@ -115,7 +119,7 @@ def initialize(variable, rng: np.random.Generator) -> None:
         variable.assign(rng.uniform(0.1, 3, size=shape))
 
 
-def everything():
+def everything() -> Any:
     """A small network with all five quantizers, in both kinds of layers, and inputs of 8, 2 and 1 bits."""
     rng = np.random.default_rng(8)
     activation = blueoil.linear_mid_tread_half_quantizer
@@ -142,20 +146,21 @@ def everything():
     return model
 
 
-def images(model, seed: int, count: int) -> np.ndarray:
+def images(model: Any, seed: int, count: int) -> np.ndarray:
     """Random inputs that reach beyond the first quantizer's range, float32."""
     rng = np.random.default_rng(seed)
     return rng.uniform(-0.3, 2.2, size=(count, *model.input_shape[1:])).astype(np.float32)
 
 
-def evaluate(model, x: np.ndarray) -> dict[str, np.ndarray]:
+def evaluate(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
     """{layer name: float64 output} of a chain of layers."""
     return {name: after for name, (_, after) in values(model, x).items()}
 
 
-def values(model, x: np.ndarray) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
+def values(model: Any, x: np.ndarray) -> dict[str, tuple[np.ndarray | None, np.ndarray]]:
     """{layer name: (what its activation gets, None where it has none; its output)}, float64."""
-    value, outputs = _Reals(np.asarray(x, dtype=np.float64)), {}
+    value = _Reals(np.asarray(x, dtype=np.float64))
+    outputs: dict[str, tuple[np.ndarray | None, np.ndarray]] = {}
     for layer in model.layers[1:]:
         value = _run(layer, value)
         outputs[layer.name] = value.before, value.reals
@@ -166,7 +171,10 @@ class _Reals:
     """Values as float64 and, behind a quantizer, as integer codes times a step."""
 
     def __init__(self, reals: np.ndarray) -> None:
-        self.reals, self.codes, self.step, self.before = reals, None, None, None
+        self.reals = reals
+        self.codes: np.ndarray = np.empty(0)
+        self.step = Fraction(0)
+        self.before: np.ndarray | None = None
 
     @staticmethod
     def of(codes: np.ndarray, step: Fraction) -> _Reals:
@@ -174,11 +182,11 @@ class _Reals:
         made.codes, made.step = codes, step
         return made
 
-    def moved(self, move) -> _Reals:
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> _Reals:
         return _Reals.of(move(self.codes), self.step)
 
 
-def _run(layer, value: _Reals) -> _Reals:
+def _run(layer: Any, value: _Reals) -> _Reals:
     match type(layer).__name__:
         case "QActivation" | "Activation":
             return _quantized(layer.activation, value.reals)
@@ -195,7 +203,7 @@ def _run(layer, value: _Reals) -> _Reals:
     return _linear(layer, layer.kernel_quantizer_internal, value)
 
 
-def _quantized(q, reals: np.ndarray) -> _Reals:
+def _quantized(q: Any, reals: np.ndarray) -> _Reals:
     if isinstance(q, qkeras.binary):
         made = _Reals.of(np.where(reals >= 0, 1.0, -1.0), Fraction(1))
     else:
@@ -207,7 +215,7 @@ def _quantized(q, reals: np.ndarray) -> _Reals:
     return made
 
 
-def _linear(layer, quantizer, value: _Reals) -> _Reals:
+def _linear(layer: Any, quantizer: Any, value: _Reals) -> _Reals:
     kernel = np.asarray(quantizer(np.asarray(layer.kernel)), dtype=np.float64)
     axes = tuple(range(kernel.ndim - 1))
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -227,7 +235,7 @@ def _linear(layer, quantizer, value: _Reals) -> _Reals:
     return _quantized(layer.activation, reals)
 
 
-def _sums(layer, codes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _sums(layer: Any, codes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if isinstance(layer, keras.layers.Dense):
         return codes @ mask
     convolve = tf.nn.conv2d
