@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qsim.targets.rtl import verilator
-from qsim.targets.rtl.run import simulator_environment
+from qsim.targets.rtl import runner, verilator
 
 HERE = Path(__file__).parent
 LIBRARY = HERE.parent / "templates" / "rtl" / "lib"
@@ -71,40 +68,22 @@ def run_kernel(
 
 def _simulate(module: str, parameters: Mapping[str, object], folder: Path) -> None:
     """Build the module and run bench.py as the folder's settings.json says, which leaves results.json there."""
-    from cocotb_tools.runner import get_runner  # where it is absent, conftest.py says how to install it
-
     build = folder / "build"
     build.mkdir(exist_ok=True)
-    runner = get_runner("verilator")
     verilator.reuse_objects("cocotb", build)
-    text = io.StringIO()
-    with simulator_environment(), contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        try:
-            runner.build(
-                sources=sorted(LIBRARY.glob("*.sv")),
-                hdl_toplevel=module,
-                build_dir=str(build),
-                build_args=["-Wno-fatal"],
-                parameters=dict(parameters),
-                timescale=("1ns", "1ps"),
-                log_file=folder / "build.log",
-            )
-            verilator.keep_objects("cocotb", build)
-            runner.test(
-                test_module="bench",
-                hdl_toplevel=module,
-                build_dir=str(build),
-                test_dir=str(folder),
-                results_xml=str(folder / "results.xml"),
-                extra_env={"QSIM_BENCH": str(folder / "settings.json"), "PYTHONPATH": _python_path()},
-                log_file=folder / "test.log",
-                timescale=("1ns", "1ps"),
-            )
-        except (SystemExit, Exception) as error:
-            logs = [
-                p.read_text(errors="replace")[-1500:] for p in (folder / "build.log", folder / "test.log") if p.exists()
-            ]
-            raise AssertionError(f"{module}: {error}\n{text.getvalue()[-500:]}\n" + "\n".join(logs)) from error
+    try:
+        made = runner.build(
+            module,
+            sorted(LIBRARY.glob("*.sv")),
+            build,
+            parameters=parameters,
+            make_flags=verilator.make_flags(False),
+        )
+        verilator.keep_objects("cocotb", build)
+        environment = {"QSIM_BENCH": str(folder / "settings.json"), "PYTHONPATH": _python_path()}
+        runner.run_bench(made, "bench", folder, environment=environment)
+    except runner.RunnerError as error:
+        raise AssertionError(f"{module}: {error}") from error
     assert (folder / "results.json").exists(), (folder / "test.log").read_text()[-2000:]
 
 

@@ -12,7 +12,8 @@ import pytest
 
 import qsim
 from qsim.debug.cosim.config import Port
-from qsim.debug.cosim.cosim import CosimResult, Word, _View, cosim
+from qsim.debug.cosim.cosim import CosimResult, cosim
+from qsim.debug.cosim.ports import View, Word
 from qsim.debug.waves.waveform import StreamSignals, Waveform, unpack
 from qsim.errors import QsimError, UsageError
 from qsim.ir.serialize import from_json, to_json
@@ -135,7 +136,7 @@ def test_wrong_descriptions(tmp_path: Path) -> None:
 
 
 def test_misplaced_last() -> None:
-    view = _View(qsim.load(FOREIGN / "model.json"), Port(name="res", tensor="edges", direction="out", lanes=2))
+    view = View(qsim.load(FOREIGN / "model.json"), Port(name="res", tensor="edges", direction="out", lanes=2))
     right = [Word(10 * i, 0, i % 80 == 79) for i in range(160)]
     assert view.wrong_ends(right) == []
     assert view.wrong_ends([w._replace(last=None) for w in right]) == []

@@ -82,6 +82,18 @@ def reading(
         raise error(f"{os.fspath(path)} is not {what} that can be read{where}: {_reason(cause)}") from cause
 
 
+@contextmanager
+def writing(path: str | os.PathLike[str], failed: str = "cannot write") -> Iterator[None]:
+    """The guard around the writing of a file: what the system refuses becomes a UsageError that names file and cause.
+
+    failed: what could not be done, before the path.
+    """
+    try:
+        yield
+    except OSError as cause:
+        raise UsageError(f"{failed} {os.fspath(path)}: {_reason(cause)}") from cause
+
+
 def _fits(path: str | os.PathLike[str], most: int) -> None:
     """Raise ValueError for what is no ordinary file (a device has no end) or is longer than ``most`` bytes."""
     found = Path(path).stat()

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "qsim"
 ORDER = (
     "version",
     "errors",
+    "process",
     "numerics",
     "ir",
     "reference",

@@ -6,6 +6,8 @@ called and shown.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,16 +16,16 @@ from typing import Any, TypeVar
 
 import click
 
+from qsim import process
 from qsim.cli import mcu, view
-from qsim.cli.debug import COMMANDS, show_health, write_worst_case
+from qsim.cli.debug import COMMANDS, prepared_codes, show_health, write_worst_case
 from qsim.cli.evaluate import evaluate_command
-from qsim.cli.files import check_writable, write_arrays
 from qsim.cli.mcu import mcu_option
 from qsim.cli.options import model_options
 from qsim.cli.rescale import show_difference, show_rescales
 from qsim.cli.sweep import sweep_command
-from qsim.compare.arrays import read_arrays
-from qsim.compare.stimulus import sample_codes
+from qsim.compare.arrays import check_writable, read_arrays, write_arrays
+from qsim.compare.report import Report
 from qsim.compare.verify import verify_planned
 from qsim.debug.pages.figures import figures
 from qsim.debug.pages.report import Content, html
@@ -31,7 +33,7 @@ from qsim.errors import QsimError, UsageError
 from qsim.importers import ModelSource, load
 from qsim.ir import to_json
 from qsim.simulate import Simulator
-from qsim.targets.files import write_files
+from qsim.targets.files import Emission, emission
 from qsim.targets.options import parse_options
 from qsim.targets.registry import TARGETS, planned, require_tools
 from qsim.version import __version__
@@ -42,7 +44,11 @@ SEED = 1
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Compilers and simulators are stopped after {process.LIMIT:g} seconds each: the environment variable "
+    f"{process.VARIABLE} says another number, or 0 for no limit.",
+)
 @click.version_option(__version__, prog_name="qsim")
 @click.option("--debug", is_flag=True, help="Show Python's traceback of an error too.")
 def cli(debug: bool) -> None:
@@ -116,56 +122,53 @@ def compile_command(
     mcus: tuple[str, ...],
 ) -> int:
     """Emit MODEL as C, HLS C++ and SystemVerilog. Nothing is written unless every target can be emitted."""
-    if input_file and not (check or mcus):
-        raise UsageError("--input is what --verify runs: give --verify too, or leave --input out")
     chosen = tuple(dict.fromkeys(targets)) or tuple(TARGETS)
     options = parse_options(option_texts)
+    if input_file and not (check or mcus):
+        raise UsageError("--input is what --verify runs: give --verify too, or leave --input out")
     if unused := [target for target in options if target not in chosen]:
         raise UsageError(f"options for target {unused[0]}, which is not among the targets {', '.join(chosen)}")
     if mcus and "c" not in chosen:
         raise UsageError("--mcu runs the emitted C: add --target c")
     graph = load(source)
-    inputs = read_arrays(input_file) if input_file else sample_codes(graph, samples, SEED)
+    prepared = prepared_codes(graph, input_file, codes, samples, SEED)
     simulator = Simulator(graph)
-    prepared = simulator.check_codes(inputs) if codes or not input_file else simulator.quantize(inputs)
-    if input_file and not codes:
-        view.clipping(graph, inputs)
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; the output folder must be a folder or not exist")
     plans = {target: planned(graph, target, options.get(target)) for target in chosen}
     made = {target: plan.files() for target, plan in plans.items()}
     if check:
         require_tools(chosen)
-    directories = {target: folder / target for target in chosen}
-    report = None
-    with view.steps() as progress:
-        for target in chosen:
-            progress(f"{target}: writing {len(made[target])} files to {directories[target]}")
-            write_files(made[target], directories[target])
-        if check:
-            report = verify_planned(
-                simulator,
-                prepared,
-                tuple(plans.values()),
-                directories=directories,
-                thorough=True,
-                progress=progress,
-            )
-        emulated = mcu.run_on(simulator, prepared, directories["c"], mcus, progress) if mcus else {}
-    view.show_layers(graph)
-    show_difference(graph)
-    view.show_notes(graph)
-    equal = mcu.show(emulated)
-    if report is None:
-        return 0 if equal else 1
+    with emission(out, graph, chosen) as folder:
+        report = None
+        with view.steps() as progress:
+            for target in chosen:
+                progress(f"{target}: writing {len(made[target])} files to {folder.directories[target]}")
+                folder.write(target, made[target])
+            if check:
+                report = verify_planned(
+                    simulator,
+                    prepared,
+                    tuple(plans.values()),
+                    directories=folder.directories,
+                    thorough=True,
+                    progress=progress,
+                )
+            emulated = mcu.run_on(simulator, prepared, folder.directories["c"], mcus, progress) if mcus else {}
+        view.show_layers(graph)
+        show_difference(graph)
+        view.show_notes(graph)
+        equal = mcu.show(emulated)
+        if report is not None:
+            _show_report(folder, report)
+    return 0 if equal and (report is None or report.ok) else 1
+
+
+def _show_report(folder: Emission, report: Report) -> None:
+    """Show what the targets gave, and write it beside them."""
     view.show_verification(report)
-    found = figures(graph, report)
+    found = figures(folder.graph, report)
     view.show_figures(found)
-    page = folder / "report.html"
-    page.write_text(html(Content(graph=graph, verification=report, figures=found)), encoding="utf-8")
+    page = folder.report(html(Content(graph=folder.graph, verification=report, figures=found)))
     view.paragraph(f"\nReport: {page}")
-    return 0 if report.ok and equal else 1
 
 
 @cli.command(short_help="Run a model on samples, bit for bit.")
@@ -259,8 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in args
     try:
-        result = cli.main(args=args, prog_name="qsim", standalone_mode=False)
+        with process.ended_by_signals():
+            result = cli.main(args=args, prog_name="qsim", standalone_mode=False)
+        sys.stdout.flush()
         return int(result or 0)
+    except process.Ended as stop:
+        view.paragraph(f"Ended by {signal.Signals(stop.number).name}.", err=True)
+        return 128 + stop.number
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -284,7 +292,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        view.paragraph(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        if error.filename is None:  # what is written to a file by name is guarded; what is left of it goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        view.paragraph(f"Error: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
         return 2
     except Exception as error:
         if debug:

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from qsim.cli import debug_view, view
-from qsim.cli.files import check_writable
 from qsim.cli.options import input_options, model_options
-from qsim.compare.arrays import read_arrays
+from qsim.compare.arrays import check_writable, read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.debug.cosim.cosim import cosim
 from qsim.debug.diff.diff import Diff, diff

@@ -12,7 +12,7 @@ from qsim.cli import view
 from qsim.cli.evaluate import counting, data_options, percent
 from qsim.cli.options import model_options
 from qsim.debug.pages.sweep_report import page
-from qsim.errors import UsageError
+from qsim.errors import UsageError, writing
 from qsim.evaluation.grid import FIELDS, parse_axis
 from qsim.evaluation.sweep import Sweep, sweep
 from qsim.importers import ModelSource
@@ -68,9 +68,11 @@ def sweep_command(
             **chosen,
         )
     if csv_file:
-        Path(csv_file).write_text(found.csv(), encoding="utf-8")
+        with writing(csv_file):
+            Path(csv_file).write_text(found.csv(), encoding="utf-8")
     if report:
-        Path(report).write_text(page(found), encoding="utf-8")
+        with writing(report):
+            Path(report).write_text(page(found), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return 0

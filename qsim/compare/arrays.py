@@ -1,16 +1,17 @@
-"""Arrays out of .npy and .npz files that somebody else wrote."""
+"""Arrays out of .npy and .npz files that somebody else wrote, and into such files."""
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from qsim.errors import UsageError, reading
+from qsim.errors import UsageError, reading, writing
 from qsim.numerics import Array
 
 MOST_BYTES = 16 << 30
@@ -102,3 +103,39 @@ def _array(file: IO[bytes], size: int) -> Array:
     data = read_exactly(file, math.prod(header.shape) * header.dtype.itemsize)
     flat = np.frombuffer(data, dtype=header.dtype)
     return flat.reshape(header.shape[::-1]).T.copy() if header.fortran else flat.reshape(header.shape).copy()
+
+
+def check_writable(path: str | Path, several: bool) -> Path:
+    """``path`` if arrays can go there: the ending fits and the folder exists. Raises UsageError else."""
+    path = Path(path)
+    ending = ".npz" if several else ".npy"
+    if path.suffix != ending:
+        raise UsageError(f"{path}: {'several outputs go' if several else 'one output goes'} into a {ending} file")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} into")
+    return path
+
+
+class _Pieces:
+    """A file that numpy writes into piece by piece. What it takes for a file it writes by itself, and where that fails
+    it does not say why."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
+
+
+def write_arrays(path: Path, arrays: Array | Mapping[str, Array]) -> None:
+    """Write one array as .npy or several as .npz, completely or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with writing(path), part.open("wb") as file:
+            if isinstance(arrays, Mapping):
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                    for name, value in arrays.items():
+                        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                            np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+            else:
+                np.save(_Pieces(file), arrays)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

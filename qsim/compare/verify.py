@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from qsim import process
 from qsim.compare.report import Mismatch, Report, TargetResult, compare, layer_of
 from qsim.errors import UsageError
 from qsim.ir import Graph
@@ -94,10 +94,10 @@ def run_planned(
     thorough: bool = False,
 ) -> Outcome:
     """Run a plan's files in ``directory``, by default fresh ones in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="qsim-verify-") as scratch:
+    with process.scratch("verify") as scratch:
         if directory is None:
-            directory = Path(scratch) / plan.target.name
-            write_files(plan.files(), directory)
+            directory = scratch / plan.target.name
+            write_files(plan.files(), directory, plan.target.name, plan.graph)
         return plan.run(Path(directory), codes, settings, thorough=thorough)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qsim.compare.arrays import write_arrays
 from qsim.compare.report import layer_of
 from qsim.debug.diff.evidence import tie_count, unclipped
 from qsim.errors import UsageError
@@ -140,5 +141,5 @@ def worst_case(graph: Graph, tensor: str, *, upper: bool = True) -> tuple[tuple[
 def export_worst_case(graph: Graph, tensor: str, path: str | Path, *, upper: bool = True) -> Path:
     """Write ``worst_case``'s input codes as ``.npy`` (int64, the op's input shape) and return the path."""
     target = Path(path)
-    np.save(target, worst_case(graph, tensor, upper=upper)[1])
+    write_arrays(target, worst_case(graph, tensor, upper=upper)[1])
     return target

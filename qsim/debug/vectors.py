@@ -86,7 +86,8 @@ def write_vectors(
     else:
         inputs = simulator.check_codes(x) if codes else simulator.quantize(x)
     trace = simulator.trace_codes(inputs)
-    return write_files(vector_files(graph, trace, None if x is not None else seed, layers), out_dir)
+    made = vector_files(graph, trace, None if x is not None else seed, layers)
+    return write_files(made, out_dir, "vectors", graph)
 
 
 def vector_files(

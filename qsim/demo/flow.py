@@ -18,8 +18,8 @@ from qsim.importers import load
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.simulate import Simulator
-from qsim.targets.files import write_files
-from qsim.targets.registry import TARGETS, planned, require_tools
+from qsim.targets.files import Emission, emission
+from qsim.targets.registry import TARGETS, find, planned, require_tools
 
 MODEL = Path(__file__).parent / "digits.keras"
 RECORD = Path(__file__).parent / "digits_test.npz"
@@ -103,23 +103,24 @@ def run(
         _accuracy("Keras", record.predictions, record.labels, "recorded at training"),
         _accuracy("Simulator", answers, record.labels),
     ]
-    shown = {name: array[:images] for name, array in codes.items()}
-    results = [_target(simulator, target, shown, out / target, progress) for target in dict.fromkeys(targets)]
-    for result in results:
-        own = logits.quantization.real(result.outputs[logits.name]).argmax(axis=-1)
-        accuracy.append(_accuracy(TARGETS[result.target].title, own, record.labels[: len(own)]))
-    verification = Report(graph=graph, results=tuple(results))
-    found = figures(graph, verification)
-    content = Content(
-        graph=graph,
-        verification=verification,
-        accuracy=accuracy,
-        figures=found,
-        observed=observe(trace),
-        confusion=confusion_matrix(record.labels, answers),
-    )
-    report_path = out / "report.html"
-    report_path.write_text(html(content), encoding="utf-8")
+    results: list[TargetResult] = []
+    chosen = tuple(dict.fromkeys(targets))
+    with emission(out, graph, chosen) as folder:
+        for target in chosen:
+            results += _emitted(folder, target, simulator, {n: a[:images] for n, a in codes.items()}, progress)
+            own = logits.quantization.real(results[-1].outputs[logits.name]).argmax(axis=-1)
+            accuracy.append(_accuracy(find(target).title, own, record.labels[: len(own)]))
+        verification = Report(graph=graph, results=tuple(results))
+        found = figures(graph, verification)
+        content = Content(
+            graph=graph,
+            verification=verification,
+            accuracy=accuracy,
+            figures=found,
+            observed=observe(trace),
+            confusion=confusion_matrix(record.labels, answers),
+        )
+        report_path = folder.report(html(content))
     return Demonstration(
         graph=graph,
         verification=verification,
@@ -129,15 +130,19 @@ def run(
     )
 
 
-def _target(
-    simulator: Simulator, name: str, codes: Mapping[str, Array], out: Path, progress: Callable[[str], None]
-) -> TargetResult:
-    """Write the files of one target into ``out``, build and run them on ``codes``, and compare every tensor."""
-    progress(f"{name}: writing files to {out}")
-    plan = planned(simulator.graph, name)
-    write_files(plan.files(), out)
-    report = verify_planned(simulator, codes, (plan,), directories={name: out}, thorough=True, progress=progress)
-    return report.results[0]
+def _emitted(
+    folder: Emission,
+    target: str,
+    simulator: Simulator,
+    codes: Mapping[str, Array],
+    progress: Callable[[str], None],
+) -> Sequence[TargetResult]:
+    """Write a target's files, build and run them on ``codes``, and compare."""
+    progress(f"{target}: writing files to {folder.directories[target]}")
+    plan = planned(folder.graph, target)
+    folder.write(target, plan.files())
+    directories = folder.directories
+    return verify_planned(simulator, codes, (plan,), directories=directories, thorough=True, progress=progress).results
 
 
 def _accuracy(source: str, answers: Array, labels: Array, note: str = "") -> Accuracy:

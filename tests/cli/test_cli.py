@@ -20,6 +20,7 @@ from qsim.demo.flow import MODEL, Record
 from qsim.errors import UsageError
 from qsim.importers import load
 from qsim.ir import Graph, from_json
+from qsim.targets.files import RECORD, Emission
 from qsim.targets.registry import TARGETS
 from qsim.targets.rtl.design import Design, Options
 from qsim.targets.rtl.target import RTL
@@ -276,24 +277,24 @@ def test_compile_verifies_with_options(run: Run, tmp_path: Path) -> None:
     assert code == 0, err
     assert "SystemVerilog: equal, 0 of" in out
     assert "Bit-exact: 0 of" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "rtl"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [RECORD, "report.html", "rtl"]
     (multipliers,) = re.findall(r"SystemVerilog +multipliers +(\d+)", out)
     assert int(multipliers) > 16
 
 
 def test_a_mismatch_is_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = cli.write_files
+    real = Emission.write
 
-    def damaged(made: Mapping[str, str | bytes], folder: Path) -> list[Path]:
-        paths = real(made, folder)
-        weights = folder / "weights.c"
+    def damaged(self: Emission, target: str, made: Mapping[str, str | bytes]) -> list[Path]:
+        paths = real(self, target, made)
+        weights = self.directories[target] / "weights.c"
         text = weights.read_text()
         first = re.search(r"= \{\s*(-?\d+)", text)
         assert first
         weights.write_text(text[: first.start(1)] + str(int(first[1]) ^ 1) + text[first.end(1) :])
         return paths
 
-    monkeypatch.setattr(cli, "write_files", damaged)
+    monkeypatch.setattr(Emission, "write", damaged)
     code, out, _ = run("compile", MODEL, "-o", tmp_path / "out", "--verify", "--target", "c")
     assert code == 1
     assert "C: DIFFERENT" in out

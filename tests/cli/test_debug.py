@@ -209,7 +209,7 @@ def test_vectors(run: Run, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "v" / "manifest.json").read_text())
     assert (manifest["samples"], manifest["seed"]) == (5, 4)
     assert [layer["layer"] for layer in manifest["layers"]] == ["conv2"]
-    assert f"{sum(1 for p in (tmp_path / 'v').rglob('*') if p.is_file())} files" in out
+    assert f"{sum(1 for p in (tmp_path / 'v').rglob('[!.]*') if p.is_file())} files" in out
     np.save(tmp_path / "x.npy", Record().images[:3])
     assert run("vectors", MODEL, "-o", tmp_path / "w", "--input", tmp_path / "x.npy")[0] == 0
     assert np.load(tmp_path / "w" / "tensors" / "conv2.npy").shape[0] == 3

@@ -16,6 +16,7 @@ from qsim.debug.pages.pictures import HEIGHT, WIDTH, difference_maps, histogram
 from qsim.debug.words.dissect import Step
 from qsim.debug.words.explain import Explanation
 from qsim.debug.words.text import number, short
+from qsim.errors import writing
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
 from qsim.numerics import Array
@@ -36,7 +37,9 @@ STATES = {
 
 def write_page(path: str | Path, result: Diff, problems: Sequence[str] = ()) -> None:
     """Write ``page`` to a file."""
-    Path(path).write_text(page(result, problems), encoding="utf-8")
+    text = page(result, problems)
+    with writing(path):
+        Path(path).write_text(text, encoding="utf-8")
 
 
 def page(result: Diff, problems: Sequence[str] = ()) -> str:

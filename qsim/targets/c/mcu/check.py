@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from qsim import process
 from qsim.ir import Graph
 from qsim.numerics import Array
 from qsim.targets.c.mcu.build import Program, build
@@ -43,8 +43,7 @@ def check(
     Raises UsageError for an unknown core, ToolMissingError, CBuildError, EmulationError.
     """
     cpu = cpu_named(mcu)
-    with tempfile.TemporaryDirectory(prefix="qsim-mcu-") as scratch:
-        folder = Path(scratch)
+    with process.scratch("mcu") as folder:
         source = directory.resolve()
         traced = Machine(build(graph, source, folder, cpu, optimize=optimize, compiler=compiler, trace=True))
         actual = traced.trace(codes)
