@@ -155,3 +155,28 @@ def clipped(steps: Steps, low: int, high: int) -> Steps:
         if after > before:
             jumps.append(Jump(jump.at, jump.inclusive, after - before))
     return Steps(base, tuple(jumps), steps.scale)
+
+
+def sloped(rule: Rule, slope: Fraction) -> Rule:
+    """``rule`` behind x -> x where x >= 0, slope * x below."""
+    if slope <= 0:
+
+        def code(x: Fraction) -> int:
+            return rule.code(x if x >= 0 else x * slope)
+
+        turns = rule.turns if isinstance(rule, Function) else ()
+        left = [t / slope for t in turns if t > 0 and slope]
+        return Function(code, rule.low, rule.high, rule.scale, tuple(sorted({Fraction(0), *left, *turns})))
+    if isinstance(rule, Function):
+        of = rule.of
+        bent = tuple(t if t >= 0 else t / slope for t in rule.turns)
+        return Function(lambda x: of(x if x >= 0 else x * slope), rule.low, rule.high, rule.scale, bent)
+    steps = rule.steps() if isinstance(rule, Leaky) else rule
+    if isinstance(steps, Uniform):
+        low, high = (end - steps.zero_point for end in (steps.low, steps.high))
+        base, jumps = rounded(1 / steps.step, Fraction(0), low, high, rounding=steps.rounding)
+        if steps.zero_point:
+            raise ValueError("a slope before a quantizer with a zero point")
+        steps = staircase([(base, jumps)], steps.scale)
+    moved = tuple(Jump(j.at if j.at >= 0 else j.at / slope, j.inclusive, j.rise) for j in steps.jumps)
+    return Steps(steps.base, moved, steps.scale)

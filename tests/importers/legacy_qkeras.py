@@ -87,10 +87,12 @@ def folded(base: type, role: str, name: str) -> type:
     """QConv2DBatchnorm and its relatives: the layer, its BatchNormalization, and a step counter."""
     plain = stand_in(base, role, "bias", name=name)
 
-    def __init__(self: Any, *args: Any, folding_mode: str = "ema_stats_folding", **settings: Any) -> None:
+    def __init__(
+        self: Any, *args: Any, folding_mode: str = "ema_stats_folding", scale: bool = True, **settings: Any
+    ) -> None:
         plain.__init__(self, *args, **settings)
         self.folding_mode = folding_mode
-        self.batchnorm = L.BatchNormalization()
+        self.batchnorm = L.BatchNormalization(scale=scale)
 
     def build(self: Any, shape: Any) -> None:
         plain.build(self, shape)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 
 pytest.importorskip("qkeras")
 pytest.importorskip("tf_keras")
 
 from layer_cells import ACTIVATIONS, WEIGHTS
-from legacy_qkeras import KEYS, make, save
+from legacy_qkeras import KEYS, LEGACY, copy_weights, make, save, tf_keras
 
 from qsim.importers import load
+from qsim.simulate import Simulator
 
 BITS = "quantized_bits(4,0,alpha=1)"
 
@@ -222,3 +224,28 @@ def test_other_weights_give_another_graph(tmp_path):
     old.get_layer("second").bias.assign_add([0.25, 0.0, 0.0])
     *_, whole = save(old, tmp_path)
     assert load(whole).hash != load(live).hash
+
+
+@pytest.mark.parametrize("mode", ["ema_stats_folding", "batch_stats_folding"])
+def test_a_folded_normalization_without_scale(mode, tmp_path):
+    """QKeras 0.9 runs scale=False as a gamma of ones; qkeras-v3 does not run it at all."""
+
+    def network(scale):
+        def build(q, keras):
+            inputs, x = start(q, keras, (6, 6, 2))
+            extra = {} if scale else {"scale": False}
+            return keras.Model(inputs, q.QConv2DBatchnorm(3, 2, **kernel(q), folding_mode=mode, name="c", **extra)(x))
+
+        return build
+
+    live, _ = make(network(scale=True))
+    layer = live.get_layer("c")
+    layer.batchnorm.gamma.assign(np.ones(3))
+    old = network(scale=False)(LEGACY, tf_keras)
+    assert len(old.get_layer("c").weights) == len(layer.weights) - 1
+    copy_weights(live, old)
+    architecture, weights, whole = save(old, tmp_path)
+    x = np.random.default_rng(1).normal(0, 1, (20, 6, 6, 2)).astype("float32")
+    theirs = np.asarray(live(x, training=False))
+    for graph in (load(whole), load(architecture, weights=weights)):
+        assert np.array_equal(Simulator(graph).run(x), theirs)

@@ -109,9 +109,9 @@ class Context(Building):
                 f"the model's input {value.layer!r} is real-valued, and this is no quantizer", way_out=WAY_OUT_INPUT
             )
 
-    def grid(self, value: Value, layer: str, *, rising: bool = False) -> Value:
+    def grid(self, value: Value, layer: str, *, rising: bool = False, exact: bool = False) -> Value:
         self.exists(value)
-        return super().grid(value, layer, rising=rising)
+        return super().grid(value, layer, rising=rising, exact=exact)
 
     def reads(self, value: Value) -> None:
         self.exists(value)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qsim.importers.symbolic.grid import on_grid, quantization
+from qsim.importers.symbolic.grid import finely, gridded, on_grid, quantization, risen
 from qsim.importers.symbolic.quantize import apply_channel_rules, apply_rule
 from qsim.importers.symbolic.rescale import Rescaling
-from qsim.importers.symbolic.value import Value
+from qsim.importers.symbolic.value import Value, distinct
 from qsim.ir import Quantization
 from qsim.ir.ops import Op
 from qsim.numerics import Array
@@ -39,28 +39,36 @@ class Building:
     what the source computes in, as the note on float32 begins."""
 
     computes = "The source computes in float32"
+    fine = False
+    """Whether real values without an exact grid are rounded to a fine one, with a note, rather than refused."""
 
     def __init__(self, b: GraphBuilder, rescaling: Rescaling) -> None:
         self.b, self.rescaling = b, rescaling
         self._grids: dict[tuple[Any, ...], Value] = {}
         self._rounded: dict[str, None] = {}
 
-    def grid(self, value: Value, layer: str, *, rising: bool = False) -> Value:
-        """``on_grid``, once per value however many layers need it."""
-        key = (
-            value.tensor,
-            value.layer,
-            rising,
-            *(part.shape for part in (value.scale, value.offset)),
-            *value.scale.reshape(-1).tolist(),
-            *value.offset.reshape(-1).tolist(),
-            value.floor,
-            value.ceiling,
-        )
+    def grid(self, value: Value, layer: str, *, rising: bool = False, exact: bool = False) -> Value:
+        """``on_grid``, once per value however many layers need it; exact: never on a fine grid."""
+        key = ("grid", rising, *_key(value))
         if key not in self._grids:
             self.reads(value)
-            self._grids[key] = on_grid(self.b, value, layer, rising=rising)
+            if self.fine and not exact and not gridded(self.b, value):
+                self._grids[key] = finely(self.b, value, layer)
+            else:
+                self._grids[key] = on_grid(self.b, value, layer, rising=rising)
         return self._grids[key]
+
+    def rising(self, value: Value, layer: str) -> Value:
+        """The value with scales that are not negative, so that a greater code means no less: as it is, by a sign per
+        channel, or on a common grid."""
+        if value.channelwise and (value.slope is None or value.slope >= 0):
+            if not any(s < 0 for s in distinct(value.scale)):
+                return value
+            key = ("risen", *_key(value))
+            if key not in self._grids:
+                self._grids[key] = risen(self.b, value)
+            return self._grids[key]
+        return self.grid(value, layer, rising=True)
 
     def add(self, op: Op, scale: Array, offset: Array, shape: tuple[int, ...] | None = None) -> str:
         """Add an op whose output's meaning is at most per channel."""
@@ -94,3 +102,10 @@ class Building:
         """As ``quantize`` with one uniform rule per channel; all have the same codes."""
         self.reads(value)
         return apply_channel_rules(self.b, value, rules, node.name, node.name, self.rescaling)
+
+
+def _key(value: Value) -> tuple[Any, ...]:
+    """What distinguishes values of one tensor."""
+    parts = (value.scale, value.offset)
+    numbers = (v for part in parts for v in part.reshape(-1).tolist())
+    return value.tensor, value.layer, *(part.shape for part in parts), *numbers, *value.pending

@@ -64,7 +64,7 @@ def concatenated(ctx: Building, node: Named, inputs: list[Value], axis: int) -> 
     """The inputs joined along ``axis``. Meanings are joined like the tensors; only what cannot be said per channel is
     brought to a common grid."""
     rank = len(inputs[0].shape)
-    clamps = {(v.floor, v.ceiling) for v in inputs}
+    clamps = {v.pending for v in inputs}
     values = inputs if len(clamps) == 1 else [ctx.grid(v, node.name) if v.clamped else v for v in inputs]
     if axis != rank - 1 and len({(repr(v.scale), repr(v.offset)) for v in values}) > 1:
         values, _, _ = aligned(ctx, node, values)
@@ -89,7 +89,7 @@ def concatenated(ctx: Building, node: Named, inputs: list[Value], axis: int) -> 
         result.scale,
         result.offset,
     )
-    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, floor=first.floor, ceiling=first.ceiling)
+    return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape, **first.held)
 
 
 def extremum(ctx: Building, node: Named, inputs: list[Value], kind: Literal["max", "min"]) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qsim.importers.symbolic.building import Building, Named
-from qsim.importers.symbolic.value import Value, distinct, fractions
+from qsim.importers.symbolic.value import Value, fractions
 from qsim.ir.ops import MaxPool2D, Reshape, SumPool2D
 from qsim.numerics import Array
 
@@ -23,8 +23,7 @@ def valid_counts(size: int, pool: int, stride: int, pads: tuple[int, int]) -> Ar
 def max_pool(ctx: Building, node: Named, value: Value, window: Window, name: str | None = None) -> Value:
     """The maximum over windows, as tensor ``name`` (default: the layer's, if nothing is pending on it). It passes
     through rising meanings and clamps unchanged."""
-    if not value.channelwise or any(s <= 0 for s in distinct(value.scale)):
-        value = ctx.grid(value, node.name, rising=True)
+    value = ctx.rising(value, node.name)
     pool, strides, padding = window
     tensor = ctx.add(
         MaxPool2D(

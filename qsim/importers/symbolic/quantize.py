@@ -20,7 +20,7 @@ from qsim.ir import Quantization
 from qsim.numerics import Rounding
 from qsim.proof.builder import GraphBuilder
 from qsim.quantizers.real import REAL_FUNCTIONS, composed
-from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, staircase
+from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, sloped, staircase
 
 MOST_PREFERRED_THRESHOLDS = 7
 """Codes of up to three bits are reached by comparing with thresholds wherever a multiplier would be needed."""
@@ -41,6 +41,8 @@ def apply_rule(
     if value.boundary in REAL_FUNCTIONS:
         rule, value = _composed(b, value, rule, layer), value.but(boundary="linear")
     value.settled()
+    if value.slope is not None:
+        rule, value = sloped(rule, value.slope), value.but(slope=None)
     match rule:
         case Uniform():
             return _uniform(b, value, rule, layer, name, rescaling, meaning)

@@ -65,16 +65,24 @@ def fitting(shape: tuple[int, ...], target: Sequence[int]) -> tuple[int, ...] | 
     return None if -1 in found or math.prod(found) != size else tuple(found)
 
 
-def zero_is_code_zero(ctx: Building, value: Value, layer: str) -> Value:
-    """The value with real zero as code zero wherever an element may be padded."""
+def _with_zero(ctx: Building, value: Value, layer: str) -> tuple[Value, int]:
+    """The value, and the code that stands for real zero wherever an element may be padded."""
     inside = (value.floor is None or value.floor <= 0) and (value.ceiling is None or value.ceiling >= 0)
     if value.channelwise and distinct(value.offset) == [ZERO] and inside:
-        return value
-    return ctx.grid(value, layer)
+        return value, 0
+    if inside and value.floor == 0 and value.channelwise and all(value.scale.reshape(-1)):
+        # Below zero a ReLU's clamp makes zero of every code.
+        value = ctx.rising(value, layer)
+        lowest = [math.floor(v) for v in np.asarray(-value.offset / value.scale).reshape(-1).tolist()]
+        code, (low, high) = min(0, *lowest), ctx.b.tensor(value.tensor).range
+        if abs(code) <= 2 * max(-low, high):
+            return value, code
+    return ctx.grid(value, layer), 0
 
 
 def padded(ctx: Building, node: Named, value: Value, pads: tuple[tuple[int, int], ...]) -> Value:
-    """Zeros around the value, whose code zero is real zero."""
+    """Zeros around the value."""
+    value, code = _with_zero(ctx, value, node.name)
     shape = tuple(n + before + after for n, (before, after) in zip(value.shape, pads, strict=True))
     tensor = ctx.add(
         Pad(
@@ -82,7 +90,7 @@ def padded(ctx: Building, node: Named, value: Value, pads: tuple[tuple[int, int]
             output=f"{node.name}.codes" if value.clamped else node.name,
             layer=node.name,
             pads=pads,
-            value=0,
+            value=code,
         ),
         value.scale,
         value.offset,

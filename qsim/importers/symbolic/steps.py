@@ -221,12 +221,7 @@ def _changes(
     """
 
     def code(x: int) -> int:
-        real = x * factor + addend
-        if value.floor is not None:
-            real = max(real, value.floor)
-        if value.ceiling is not None:
-            real = min(real, value.ceiling)
-        return rule.code(real)
+        return rule.code(value.clamps(x * factor + addend))
 
     turns = {math.floor((turn - addend) / factor) for turn in rule.turns} if factor else set()
     cuts = [low, *sorted({t + d for t in turns for d in (0, 1) if low < t + d <= high}), high + 1]

@@ -1,7 +1,8 @@
 """The symbolic value of a layer's output while a model is lowered: an integer tensor and what its codes mean.
 
 The meaning may run ahead of the integers: a batch normalization, an average's 1/n, a weight scale or a ReLU only
-change scale, offset and clamps; integers are computed when a quantizer, or an op that needs a common grid, arrives.
+change scale, offset, slope and clamps; integers are computed when a quantizer, or an op that needs a common grid,
+arrives.
 """
 
 from __future__ import annotations
@@ -80,12 +81,12 @@ def is_power_of_two(value: Fraction) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """min(max(code * scale + offset, floor), ceiling) elementwise, exactly.
+    """min(max(r, floor), ceiling) elementwise, exactly, with r = code * scale + offset, times ``slope`` where negative.
 
     tensor: the integer tensor. layer: the source layer whose output this is. shape: the tensor's.
     scale, offset: object arrays of Fractions, collapsed, broadcastable against the shape; a zero scale means a
     constant.
-    floor, ceiling: clamps that no op has applied yet; None: none.
+    slope: a leaky ReLU's that no op has applied yet; None: none. floor, ceiling: likewise of clamps.
     turned: the tensor has channels last where the model sees them first (``lower_layout``).
     boundary: a real-valued function ('softmax', 'tanh', ...) of what the rest says. A quantizer can take it in
         (``quantizers.real``), an output can keep it; nothing else can be computed from such a value (``settled``).
@@ -96,6 +97,7 @@ class Value:
     shape: tuple[int, ...]
     scale: Array
     offset: Array
+    slope: Fraction | None = None
     floor: Fraction | None = None
     ceiling: Fraction | None = None
     boundary: str = "linear"
@@ -134,7 +136,25 @@ class Value:
 
     @property
     def clamped(self) -> bool:
-        return self.floor is not None or self.ceiling is not None
+        """Whether more than an affine function is pending: clamps or a slope."""
+        return self.floor is not None or self.ceiling is not None or self.slope is not None
+
+    @property
+    def pending(self) -> tuple[Fraction | None, Fraction | None, Fraction | None]:
+        """Slope, floor and ceiling."""
+        return self.slope, self.floor, self.ceiling
+
+    @property
+    def held(self) -> dict[str, Fraction | None]:
+        """The same by name."""
+        return {"slope": self.slope, "floor": self.floor, "ceiling": self.ceiling}
+
+    def clamps(self, real: Fraction) -> Fraction:
+        """A real value behind slope and clamps."""
+        if self.slope is not None and real < 0:
+            real *= self.slope
+        real = real if self.floor is None else max(real, self.floor)
+        return real if self.ceiling is None else min(real, self.ceiling)
 
     @property
     def uniform(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -47,7 +48,9 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str
         assert twin is not None
         return ctx.quantize(value, twin.rule(), node, name)
     value.settled()
-    if call.name in ("relu", "relu6", "ReLU"):
+    if call.name in LAYERS:
+        return _as_layer(ctx, node, value, call)
+    if call.name in ("relu", "relu6"):
         return _relu(value.but(layer=node.name), call)
     if call.name == "softmax" or (call.name in REAL_FUNCTIONS and not call.args and not call.kwargs):
         return value.but(boundary=call.name)
@@ -63,6 +66,16 @@ def activate(ctx: Context, node: LayerNode, value: Value, source: Any, name: str
         moved = value.affine(function.factor, function.addend).clamp(function.low, function.high)
         return moved.but(layer=node.name)
     raise UnsupportedError(f"the activation {call} is not supported", way_out=QUANTIZE_FIRST)
+
+
+def _as_layer(ctx: Context, node: LayerNode, value: Value, call: Call) -> Value:
+    """A layer object as an activation: ``QDense(activation=LeakyReLU())``."""
+    inner = dataclasses.replace(node, class_name=call.name, config={**call.kwargs})
+    record = LAYERS[call.name]
+    record.check(inner)
+    result = record.lower(ctx, inner, [value])
+    assert isinstance(result, Value)
+    return result
 
 
 def _relu(value: Value, call: Call) -> Value:

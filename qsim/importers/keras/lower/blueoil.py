@@ -6,8 +6,6 @@ until a quantizer makes a rescale or thresholds of it.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -119,22 +117,3 @@ def split_linear(
         result.offset,
     )
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
-
-
-def unwrapped(node: LayerNode) -> LayerNode:
-    """A ``QuantizedKernel`` as the layer that it wraps, with the quantizer among that layer's own.
-
-    Raises ModelError where its config lacks the layer or the quantizer.
-    """
-    layer, quantizer = node.config.get("layer"), node.config.get("quantizer")
-    if not isinstance(layer, Mapping) or not isinstance(layer.get("config"), Mapping) or quantizer is None:
-        raise ModelError(f"layer {node.name!r}: the config of this QuantizedKernel lacks its layer or its quantizer.")
-    class_name = str(layer.get("class_name")).rsplit(">", 1)[-1]
-    weight = str(node.config.get("weight", "kernel"))
-    key = "depthwise_quantizer" if class_name == "DepthwiseConv2D" else f"{weight}_quantizer"
-    weights = {}
-    for name, array in node.weights.items():
-        role, _, rest = name.partition("/")
-        weights[rest if role == "layer" else f"{key}/{rest}"] = array
-    config = {**layer["config"], key: quantizer, "name": node.config.get("name")}
-    return dataclasses.replace(node, class_name=class_name, config=config, weights=weights)

@@ -20,6 +20,7 @@ class Context(Building):
     """One import of a Keras model."""
 
     computes = "Keras computes in float32"
+    fine = True
 
     def __init__(self, model: KerasModel, b: GraphBuilder, rescaling: Rescaling) -> None:
         super().__init__(b, rescaling)

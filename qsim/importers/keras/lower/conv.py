@@ -228,10 +228,11 @@ def _folded(
         return weight(node, key, (size,)).astype(single)
 
     kernel = weight(node, variable if variable in node.weights else "kernel", shape).astype(single)
-    gamma = statistic("gamma") if config.get("scale", True) else None
-    beta = statistic("beta") if config.get("center", True) else None
-    if gamma is None or beta is None:
-        raise ModelError(f"layer {node.name!r}: QKeras itself needs scale and center in {node.class_name}.")
+    if not config.get("center", True):
+        raise ModelError(f"layer {node.name!r}: QKeras itself needs center in {node.class_name}.")
+    # QKeras 0.9 takes scale=False; qkeras-v3 itself does not run it.
+    gamma = statistic("gamma") if config.get("scale", True) else np.ones(size, dtype=single)
+    beta = statistic("beta")
     variance = statistic("moving_variance") + single(config.get("epsilon", 1e-3))
     if not (variance > 0).all():
         raise ModelError(f"layer {node.name!r}: a moving variance plus epsilon is not positive.")

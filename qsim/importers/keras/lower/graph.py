@@ -19,10 +19,10 @@ from qsim.importers.keras.lower import operations as lower_ops
 from qsim.importers.keras.lower import pool as lower_pool
 from qsim.importers.keras.lower import recurrent as lower_recurrent
 from qsim.importers.keras.lower import shape as lower_shape
-from qsim.importers.keras.lower.blueoil import unwrapped
 from qsim.importers.keras.lower.context import Context
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
 from qsim.importers.keras.lower.record import Record
+from qsim.importers.keras.lower.wrapped import note_masks, unwrapped
 from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
 from qsim.importers.symbolic.grid import quantization
@@ -62,9 +62,10 @@ def lower(
     Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
     for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
     """
-    nodes = (unwrapped(n) if n.class_name == "QuantizedKernel" else n for n in model.nodes)
-    model = dataclasses.replace(model, nodes=tuple(nodes))
     b = GraphBuilder(model.name, profile)
+    for node in model.nodes:
+        note_masks(b, node)
+    model = dataclasses.replace(model, nodes=tuple(unwrapped(node) for node in model.nodes))
     ctx = Context(model, b, Rescaling.parse(rescale))
     for node in model.nodes:
         _check_dtype(node)
@@ -90,8 +91,8 @@ def survey(model: KerasModel) -> list[SurveyEntry]:
     """Every class of layers and operations of the model, and whether it is known here at all."""
     found: dict[str, list[str]] = {}
     for node in model.nodes:
-        reason = ""
-        if node.class_name not in ("InputLayer", "QuantizedKernel"):
+        reason, node = "", unwrapped(node)
+        if node.class_name != "InputLayer":
             try:
                 _record(node)
             except UnsupportedError as error:
@@ -316,7 +317,7 @@ def _output(ctx: Context, value: Value) -> Output:
     if value.boundary != "linear":
         return Output(tensor=_output(ctx, value.but(boundary="linear")).tensor, boundary=_boundary(ctx, value))
     if value.clamped or not value.channelwise or not any(distinct(value.scale)):
-        value = ctx.grid(value, value.layer)
+        value = ctx.grid(value, value.layer, exact=True)
     meaning = quantization(value.scale, value.offset)
     if ctx.b.tensor(value.tensor).quantization != meaning:
         tensor = ctx.b.add(

@@ -76,7 +76,7 @@ def linear(
     layout: from the framework's weight layout to the op's, for codes and (broadcast) scales alike; the last axis is
     the output channel. name: of the tensor; default the layer's, or ``<layer>.acc`` where an activation follows.
     """
-    value = ctx.grid(value, node.name)
+    value = ctx.grid(value, node.name, exact=True)
     scale = np.broadcast_to(np.asarray(weights.scale, dtype=object), weights.codes.shape)
     uniform_scale = np.asarray(weights.scale, dtype=object).size == 1
     laid_out = Weights(

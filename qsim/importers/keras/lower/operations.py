@@ -25,7 +25,7 @@ from qsim.importers.keras.lower.record import Lowering, Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import multiply
 from qsim.importers.symbolic.elementwise import leaky
-from qsim.importers.symbolic.shape import fitting, padded, rearrange, reshape, sliced, transpose, zero_is_code_zero
+from qsim.importers.symbolic.shape import fitting, padded, rearrange, reshape, sliced, transpose
 from qsim.importers.symbolic.value import Value, float32, fractions
 from qsim.ir.ops import Reduce
 from qsim.numerics import Array
@@ -173,12 +173,14 @@ def _axes(value: Value, given: Any) -> tuple[int, ...]:
 
 def _reduce(kind: Literal["sum", "max", "min"], mean: bool = False) -> Lowering:
     def lowering(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-        value = ctx.grid(inputs[0], node.name, rising=True)
-        axes = _axes(value, node.config.get("axis"))
+        value, axes = inputs[0], _axes(inputs[0], node.config.get("axis"))
+        # A maximum is that of the codes where no axis joins channels of different meaning.
+        apart = kind != "sum" and len(value.shape) - 1 not in axes
+        value = ctx.rising(value, node.name) if apart else ctx.grid(value, node.name, rising=True)
         tensor = ctx.add(
             Reduce(
                 inputs=(value.tensor,),
-                output=f"{node.name}.sum" if mean else node.name,
+                output=f"{node.name}.sum" if mean else f"{node.name}.codes" if value.clamped else node.name,
                 layer=node.name,
                 kind=kind,
                 axes=axes,
@@ -239,8 +241,7 @@ def _pad(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         raise UnsupportedError("it pads with other than zeros", way_out="use mode='constant' with zeros")
     if any(batch):
         raise UnsupportedError(f"it pads the first axis, {BATCH}")
-    value = zero_is_code_zero(ctx, inputs[0], node.name)
-    return padded(ctx, node, value, tuple((before, after) for before, after in pads))
+    return padded(ctx, node, inputs[0], tuple((before, after) for before, after in pads))
 
 
 def _split(ctx: Context, node: LayerNode, inputs: list[Value]) -> list[Value]:

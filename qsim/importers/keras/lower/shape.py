@@ -10,7 +10,7 @@ from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.lower.context import Context, channels_last, pair, rank
 from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
-from qsim.importers.symbolic.shape import fitting, move, padded, rearrange, reshape, transpose, zero_is_code_zero
+from qsim.importers.symbolic.shape import fitting, move, padded, rearrange, reshape, transpose
 from qsim.importers.symbolic.value import Value
 from qsim.ir.ops import Slice
 from qsim.numerics import Array
@@ -36,19 +36,17 @@ def _reshape(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     channels_last(node)
     rank(node, inputs[0], 3)
-    value, padding = zero_is_code_zero(ctx, inputs[0], node.name), node.config.get("padding", 1)
+    padding = node.config.get("padding", 1)
     if isinstance(padding, int):
         rows = columns = (padding, padding)
     else:
         rows, columns = (pair(p) for p in padding)
-    return padded(ctx, node, value, (rows, columns, (0, 0)))
+    return padded(ctx, node, inputs[0], (rows, columns, (0, 0)))
 
 
 def _zero_padding_1d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     rank(node, inputs[0], 2)
-    return padded(
-        ctx, node, zero_is_code_zero(ctx, inputs[0], node.name), (pair(node.config.get("padding", 1)), (0, 0))
-    )
+    return padded(ctx, node, inputs[0], (pair(node.config.get("padding", 1)), (0, 0)))
 
 
 def _cropping(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:

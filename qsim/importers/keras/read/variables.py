@@ -6,50 +6,13 @@ a layer's own variables as trainable ones first, then the others, each in order 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.keras.read.config import as_dict, short_name
-
-Shape = tuple[int | None, ...]
-"""A variable's shape; None where the config does not tell."""
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable. aliases: regular expressions for other names that files use for it. shape None: not checked."""
-
-    name: str
-    shape: Shape | None
-    trainable: bool = True
-    aliases: tuple[str, ...] = ()
-
-    def named(self, base: str) -> bool:
-        """Whether a file's variable of this base name (no path, no ':0') is this one."""
-        patterns = (re.escape(self.name) + r"(_\d+)?", *self.aliases)
-        return any(re.fullmatch(p, base) for p in patterns)
-
-
-@dataclass(frozen=True)
-class Store:
-    """A layer's own variables, trainable ones first, and those of the layers it holds: (prefix of their names,
-    attribute, store)."""
-
-    own: tuple[Variable, ...] = ()
-    children: tuple[tuple[str, str, Store], ...] = ()
-
-    def flat(self, prefix: str = "") -> Iterator[tuple[str, Variable]]:
-        """(canonical name, variable) of everything, own ones first: the order of Keras' ``layer.weights``."""
-        for v in self.own:
-            yield prefix + v.name, v
-        for child, _, store in self.children:
-            yield from store.flat(prefix + child)
-
-
-EMPTY = Store()
+from qsim.importers.keras.read.prune import PRUNER, pruned_store
+from qsim.importers.keras.read.store import EMPTY, Shape, Store, Variable
 
 
 def layout(class_name: str, config: dict[str, Any], input_shape: Shape | None, layer: str) -> Store | None:
@@ -267,6 +230,12 @@ def _quantized_kernel(c: _Config) -> Store:
     return Store((), (("layer/", "layer", c.inner("layer", "layer")),))
 
 
+def _pruner(c: _Config) -> Store:
+    """tfmot's PruneLowMagnitude around a layer."""
+    held = as_dict(c.config.get("layer"), f"config 'layer' of layer {c.layer!r}")
+    return pruned_store(short_name(str(held.get("class_name"))), c.inner("layer", "layer"))
+
+
 _PRE_QUANTIZED = ("softmax", "sigmoid", "tanh", "gelu")
 _POST_QUANTIZED = ("linear", "relu", "swish", "gelu")
 """Activations that tfmot's QuantizeAwareActivation quantizes before and after itself."""
@@ -409,6 +378,7 @@ _RULES: dict[str, Callable[[_Config], Store]] = {
     **dict.fromkeys(("Bidirectional", "QBidirectional"), _bidirectional),
     "TimeDistributed": _time_distributed,
     "QuantizedKernel": _quantized_kernel,
+    PRUNER: _pruner,
     "QuantizeLayer": _tfmot_input,
     "QuantizeWrapperV2": _tfmot_wrapper,
     "Embedding": _embedding,

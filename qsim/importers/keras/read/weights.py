@@ -17,8 +17,10 @@ import numpy as np
 
 from qsim.errors import ModelError
 from qsim.importers.keras.read.hdf5 import Array, Dataset, Group
+from qsim.importers.keras.read.prune import PRUNER
 from qsim.importers.keras.read.spec import LayerSpec, ModelSpec
-from qsim.importers.keras.read.variables import Shape, Store, Variable, layout
+from qsim.importers.keras.read.store import Shape, Store, Variable
+from qsim.importers.keras.read.variables import layout
 
 Weights = dict[str, dict[str, Array]]
 
@@ -72,7 +74,7 @@ def read_tree(model: ModelSpec, root: Group, where: str, prefix: str = "") -> We
         if layer.nested:
             found.update(_nested_tree(layer.nested, group, where, path))
         elif (store := store_of(layer, path)) is not None:
-            read = _from_wrapper if layer.class_name == "QuantizeWrapperV2" else _from_groups
+            read = _TREES.get(layer.class_name, _from_groups)
             found[path] = _in_order(store, read(store, group, path, where, ""))
     if layers is not None:
         spare = [name for name in layers.names() if name not in taken]
@@ -121,6 +123,22 @@ def _from_wrapper(store: Store, group: Group | None, layer: str, where: str, pre
     yield from _checked([(f"{prefix}layer/{v.name}", v) for v in names], values, layer, where)
     own = arrays[len(arrays) - len(store.own) :]
     yield from _checked([(prefix + v.name, v) for v in store.own], own, layer, where)
+
+
+def _from_pruner(store: Store, group: Group | None, layer: str, where: str, prefix: str) \
+        -> Iterator[tuple[str, Array]]:  # fmt: skip
+    """A layer wrapped by tfmot's pruning: its own group may have the masked weights once more, before its own."""
+    arrays, masked = _numbered(group), len(store.own) // 2
+    if len(arrays) not in (len(store.own), len(store.own) + masked):
+        raise _count_error(layer, [v.name for v in store.own], len(arrays), where)
+    own = arrays[len(arrays) - len(store.own) :]
+    yield from _checked([(prefix + v.name, v) for v in store.own], own, layer, where)
+    inner = group.group("layer") if group else None
+    yield from _from_groups(store.children[0][2], inner, layer, where, f"{prefix}layer/")
+
+
+_TREES = {"QuantizeWrapperV2": _from_wrapper, PRUNER: _from_pruner}
+"""How the wrappers of tfmot stand in a tree."""
 
 
 def _numbered(group: Group | None) -> list[Value]:
@@ -273,13 +291,13 @@ def _split_by_order(leaves: Sequence[_Leaf], values: Sequence[Value], path: str,
 
 def _assign_leaf(store: Store, values: Sequence[Value], layer: str, where: str) \
         -> Iterator[tuple[str, Array]]:  # fmt: skip
-    slots = list(store.flat())
+    slots = sorted(store.flat(), key=lambda slot: not slot[1].trainable)
     if len(slots) != len(values):
         raise _count_error(layer, [name for name, _ in slots], len(values), where)
     by_name = [[value for value in values if v.named(value.base)] for _, v in slots]
     if all(len(own) == 1 for own in by_name) and len({id(own[0]) for own in by_name}) == len(slots):
         return _checked(slots, [own[0] for own in by_name], layer, where)
-    # Two layers inside, with the same names (Bidirectional): one after the other.
+    # Two variables of one name (Bidirectional's layers, a pruner's masks): in Keras' order, trainable ones first.
     if not all(v.named(value.base) for (_, v), value in zip(slots, values, strict=True)):
         raise _names_error(layer, [name for name, _ in slots], values, where)
     return _checked(slots, values, layer, where)
