@@ -22,6 +22,18 @@ from qsim.quantizers.rules import Function, Jump, Rule, Steps, Uniform, rounded,
 
 HALF = Fraction(1, 2)
 
+MOST_LEVEL_BITS = 16
+"""Bits of a staircase: each of its levels takes a threshold, and the time to find it."""
+
+
+def check_levels(name: str, bits: int, instead: str) -> None:
+    """Raise UnsupportedError for a staircase of more than MOST_LEVEL_BITS bits."""
+    if bits > MOST_LEVEL_BITS:
+        raise UnsupportedError(
+            f"{name} with bits={bits} has 2**{bits} levels, a threshold each",
+            way_out=f"use at most {MOST_LEVEL_BITS} bits{instead}",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _OfRule(Quantizer):
@@ -46,6 +58,8 @@ class QuantizedTanh(_OfRule):
     def check(self) -> None:
         super().check()
         check_bits(self.name, self.bits, 0)
+        if self.use_real_tanh:
+            check_levels(self.name, int(self.bits), ", or use_real_tanh=False")
 
     def rule(self) -> Rule:
         top = 1 << (int(self.bits) - 1)
@@ -73,6 +87,7 @@ class QuantizedSigmoid(_OfRule):
     def check(self) -> None:
         super().check()
         check_bits(self.name, self.bits, 0)
+        check_levels(self.name, int(self.bits), "")
 
     def rule(self) -> Rule:
         top, low = 1 << int(self.bits), int(bool(self.symmetric))
@@ -102,6 +117,7 @@ class QuantizedUlaw(_OfRule):
     def check(self) -> None:
         super().check()
         check_bits(self.name, self.bits, self.integer)
+        check_levels(self.name, int(self.bits), "")
         if not self.u > 0:
             raise UnsupportedError(f"{self.name} has u={self.u}", way_out="use a positive u")
 

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from qsim.quantizers.rules import Function, Rule
+import numpy as np
+
+from qsim.numerics import Array
+from qsim.quantizers.rules import Function, Rule, float_codes
 
 _HUGE = 700.0
 """Inputs beyond it are taken as it: the exponentials of more overflow, and nothing changes there."""
@@ -55,17 +58,21 @@ REAL_FUNCTIONS |= {"swish": REAL_FUNCTIONS["silu"], "hard_swish": REAL_FUNCTIONS
 
 
 def composed(name: str, rule: Rule, doubtful: Callable[[], None]) -> Function:
-    """``rule`` behind the real function ``name``. doubtful: called for every evaluated input whose code differs
-    within float32's error of a few units in the last place."""
-    function = REAL_FUNCTIONS[name]
+    """``rule`` behind the real function ``name``. doubtful: called for evaluated inputs whose code differs within
+    float32's error of a few units in the last place."""
+    function, codes = REAL_FUNCTIONS[name], float_codes(rule)
 
-    def code(x: Fraction) -> int:
-        real = min(max(float(x), -_HUGE), _HUGE)
-        y = function.of(real)
-        error = 2.0**-21 * abs(y) + 2.0**-23 * min(abs(real), 8.0)
-        found, below, above = (rule.code(Fraction(v)) for v in (y, y - error, y + error))
-        if not below == found == above:
+    def many(x: Array) -> Array:
+        real = np.clip(x, -_HUGE, _HUGE)
+        y = np.array([function.of(v) for v in real.tolist()])  # the C library's own, whatever numpy's vectors give
+        error = 2.0**-21 * np.abs(y) + 2.0**-23 * np.minimum(np.abs(real), 8.0)
+        found = codes(y)
+        if not (np.array_equal(found, codes(y - error)) and np.array_equal(found, codes(y + error))):
             doubtful()
         return found
 
-    return Function(code, rule.low, rule.high, rule.scale, tuple(Fraction(turn) for turn in function.turns))
+    def code(x: Fraction) -> int:
+        return int(many(np.array([float(x)]))[0])
+
+    turns = tuple(Fraction(turn) for turn in function.turns)
+    return Function(code, rule.low, rule.high, rule.scale, turns, many)

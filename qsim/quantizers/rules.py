@@ -6,12 +6,15 @@ Importers turn a rule and the meaning of an integer tensor into integer ops; tes
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from qsim.numerics import Rounding
+import numpy as np
+
+from qsim.numerics import Array, Rounding
 from qsim.numerics.nearest import HALF, round_nearest, ties_up
 
 
@@ -109,13 +112,15 @@ class Leaky:
 @dataclass(frozen=True)
 class Function:
     """Any other elementwise rule: code = of(x), within [low, high]; value = code * scale. Between neighbouring
-    ``turns``, and beyond the outer ones, the code only rises or only falls."""
+    ``turns``, and beyond the outer ones, the code only rises or only falls. many: ``of`` for arrays of float64, where
+    it is no more than a function of float64."""
 
     of: Callable[[Fraction], int]
     low: int
     high: int
     scale: tuple[Fraction, ...]
     turns: tuple[Fraction, ...]
+    many: Callable[[Array], Array] | None = None
 
     def code(self, x: Fraction) -> int:
         return self.of(x)
@@ -168,9 +173,10 @@ def sloped(rule: Rule, slope: Fraction) -> Rule:
         left = [t / slope for t in turns if t > 0 and slope]
         return Function(code, rule.low, rule.high, rule.scale, tuple(sorted({Fraction(0), *left, *turns})))
     if isinstance(rule, Function):
-        of = rule.of
+        of, many = rule.of, rule.many
         bent = tuple(t if t >= 0 else t / slope for t in rule.turns)
-        return Function(lambda x: of(x if x >= 0 else x * slope), rule.low, rule.high, rule.scale, bent)
+        below = None if many is None else (lambda x: many(np.where(x < 0, x * float(slope), x)))
+        return Function(lambda x: of(x if x >= 0 else x * slope), rule.low, rule.high, rule.scale, bent, below)
     steps = rule.steps() if isinstance(rule, Leaky) else rule
     if isinstance(steps, Uniform):
         low, high = (end - steps.zero_point for end in (steps.low, steps.high))
@@ -180,3 +186,25 @@ def sloped(rule: Rule, slope: Fraction) -> Rule:
         steps = staircase([(base, jumps)], steps.scale)
     moved = tuple(Jump(j.at if j.at >= 0 else j.at / slope, j.inclusive, j.rise) for j in steps.jumps)
     return Steps(steps.base, moved, steps.scale)
+
+
+def float_codes(rule: Rule) -> Callable[[Array], Array]:
+    """``rule.code`` for arrays of float64, exactly."""
+    if isinstance(rule, Function):
+        return rule.many or (lambda x: np.array([rule.of(Fraction(v)) for v in x.tolist()], dtype=np.int64))
+    if isinstance(rule, Uniform):
+        power = rule.step.numerator == 1 and rule.step.denominator & (rule.step.denominator - 1) == 0
+        if rule.rounding is Rounding.RND_CONV and power:
+            factor, low, high = float(1 / rule.step), rule.low - rule.zero_point, rule.high - rule.zero_point
+            return lambda x: np.rint(np.clip(x * factor, low, high)).astype(np.int64) + rule.zero_point
+        return lambda x: np.array([rule.code(Fraction(v)) for v in x.tolist()], dtype=np.int64)
+    steps = rule.steps() if isinstance(rule, Leaky) else rule
+    at = np.array([_least_float(j) for j in steps.jumps])
+    codes = np.cumsum([steps.base, *(j.rise for j in steps.jumps)])
+    return lambda x: np.asarray(codes[np.searchsorted(at, x, side="right")])
+
+
+def _least_float(jump: Jump) -> float:
+    """The least float64 that reaches the jump."""
+    found = float(jump.at)
+    return found if jump.reached(Fraction(found)) else math.nextafter(found, math.inf)

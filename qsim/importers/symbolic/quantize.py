@@ -13,12 +13,29 @@ import numpy as np
 
 from qsim.errors import UnsupportedError
 from qsim.importers.symbolic.grid import on_grid
-from qsim.importers.symbolic.rescale import Rescaling, affine_op, exact_parts, fits, is_shift, requantize
-from qsim.importers.symbolic.steps import code_limits, function, result, rule_quantization, steps
+from qsim.importers.symbolic.rescale import (
+    MOST_MULTIPLIER_BITS,
+    Rescaling,
+    affine_op,
+    exact_parts,
+    fits,
+    is_shift,
+    requantize,
+)
+from qsim.importers.symbolic.steps import (
+    MOST_TABLE_ENTRIES,
+    code_limits,
+    function,
+    result,
+    rule_quantization,
+    steps,
+    way_out,
+)
 from qsim.importers.symbolic.value import ZERO, Value, distinct, fractions
 from qsim.ir import Quantization
 from qsim.numerics import Rounding
 from qsim.proof.builder import GraphBuilder
+from qsim.proof.ranges import lane_bounds
 from qsim.quantizers.real import REAL_FUNCTIONS, composed
 from qsim.quantizers.rules import Function, Leaky, Rule, Steps, Uniform, rounded, sloped, staircase
 
@@ -105,7 +122,8 @@ def _uniform(
     op = affine_op(b, value, factor, addend, (low - zero, high - zero), rule.rounding, layer, name, rescaling)
     few = rescaling.bits is None and value.channelwise and rule.high - rule.low <= MOST_PREFERRED_THRESHOLDS
     if op is None or (few and not is_shift(op)):
-        base, jumps = rounded(1 / rule.step, ZERO, rule.low - zero, rule.high - zero, rounding=rule.rounding)
+        low, high = _reached_codes(b, value, rule, layer)
+        base, jumps = rounded(1 / rule.step, ZERO, low - zero, high - zero, rounding=rule.rounding)
         stairs = staircase([(base + zero, jumps)], rule.scale)
         found = steps(b, value, stairs, layer, name, None if zero else rule, meaning)
         return found.but(offset=-zero * found.scale) if zero else found
@@ -114,6 +132,23 @@ def _uniform(
     tensor = b.add(op, quantization=meaning or rule_quantization(value, rule.scale, layer))
     found = result(value, tensor, layer, rule.scale)
     return found.but(offset=-zero * found.scale) if zero else found
+
+
+def _reached_codes(b: GraphBuilder, value: Value, rule: Uniform, layer: str) -> tuple[int, int]:
+    """The least and greatest code that the value reaches over its proven range. Raises UnsupportedError, before any
+    threshold is made, where a channel has too many between."""
+    factor, addend = np.broadcast_arrays(value.scale, value.offset)
+    bounds = lane_bounds(b.interval(value.tensor), factor.shape)
+    lows, highs = ([rule.code(v) for v in (x.astype(object) * factor + addend).reshape(-1)] for x in bounds)
+    (x_low, x_high), most = b.tensor(value.tensor).range, max(abs(y - x) for x, y in zip(lows, highs))
+    if min(most, x_high - x_low + 1) * factor.size > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(
+            f"its rescale by a number that is no power of two has no exact multiplier of {MOST_MULTIPLIER_BITS} bits, "
+            f"and would take {most} thresholds in each of {factor.size} channels",
+            layer=layer,
+            way_out=way_out(rescale=True),
+        )
+    return min(*lows, *highs), max(*lows, *highs)
 
 
 def _leaky(

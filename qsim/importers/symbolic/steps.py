@@ -3,14 +3,15 @@ smaller."""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
-import math
 from fractions import Fraction
 
 import numpy as np
 
 from qsim.errors import UnsupportedError
+from qsim.importers.symbolic.changes import Lane, changes
 from qsim.importers.symbolic.grid import on_grid
 from qsim.importers.symbolic.rescale import as_parts, real_rescale, requantize
 from qsim.importers.symbolic.value import Value, collapsed, fractions
@@ -24,6 +25,14 @@ from qsim.quantizers.rules import Function, Jump, Leaky, Steps, Uniform
 
 MOST_TABLE_ENTRIES = 1 << 20
 """Thresholds or table entries of one op beyond which the layer is refused."""
+
+
+
+def way_out(*, rescale: bool) -> str:
+    """Of too many thresholds. rescale: of a rescale, which a multiplier can do with other codes for some values."""
+    fewer = "use an activation quantizer with fewer bits"
+    return f"{fewer}, or --rescale multiplier:18, which counts the values whose codes differ" if rescale else fewer
+
 
 Lanes = list[tuple[int, list[tuple[int, int]]]]
 """Per channel the code below all jumps, and (first input code, rise) of each."""
@@ -70,14 +79,22 @@ def steps(
         unit_factor, unit_addend = np.asarray(factor / uniform.step), np.asarray(addend / uniform.step)
         real = real_rescale(unit_factor, unit_addend, (least, greatest), uniform.rounding)
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
-    jumps = _clipped_jumps(rule, least, greatest)
+    columns = [part.reshape(-1).tolist() for part in (factor, addend, lows, highs)]
+    reached = _reached(_clipped_jumps(rule, least, greatest), least, list(zip(*columns)))
+    x_low, x_high = b.tensor(value.tensor).range
+    jumping = max(len(jumps) for _, jumps in reached)
+    if min(jumping, x_high - x_low + 1) * len(reached) > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(
+            f"it takes {jumping} thresholds in each of {len(reached)} channels",
+            layer=layer,
+            way_out=way_out(rescale=uniform is not None),
+        )
     lanes: Lanes = []
-    for f, a, low, high in zip(*(part.reshape(-1).tolist() for part in (factor, addend, lows, highs))):
-        base, steps = integer_thresholds(jumps, least, f, a)
+    for (below, jumps), f, a, low, high in zip(reached, *columns):
+        base, steps = integer_thresholds(jumps, below, f, a)
         # Jumps at or below the least code of the proven range have always happened, those above it never do.
         base += sum(rise for t, rise in steps if t <= low)
         lanes.append((base, [(t, rise) for t, rise in steps if low < t <= high]))
-    x_low, x_high = b.tensor(value.tensor).range
     unit = int(np.gcd.reduce([abs(rise) for _, steps in lanes for _, rise in steps] or [1]))
     count = max(sum(abs(rise) for _, rise in steps) // unit for _, steps in lanes)
     entries = min(count, x_high - x_low + 1) * len(lanes)
@@ -86,9 +103,9 @@ def steps(
         return _numbered_steps(b, value, rule, layer, name, (least, greatest), quantized)
     if entries > MOST_TABLE_ENTRIES:
         raise UnsupportedError(
-            f"the activation needs {count} thresholds per channel",
+            f"it takes {count} thresholds in each of {len(lanes)} channels",
             layer=layer,
-            way_out="use an activation quantizer with fewer bits",
+            way_out=way_out(rescale=uniform is not None),
         )
     op: Requantize | Threshold | Lookup
     if count == 0:
@@ -102,6 +119,21 @@ def steps(
         table = IntArray(_table(lanes, x_low, x_high))
         op = Lookup(inputs=(value.tensor,), output=name, layer=layer, table=table, table_low=x_low, real=real)
     return result(value, b.add(op, quantization=quantized), layer, rule.scale)
+
+
+Jumps = list[tuple[Fraction, bool, int]]
+
+
+def _reached(jumps: Jumps, least: int, lanes: list[Lane]) -> list[tuple[int, Jumps]]:
+    """Per lane the code below its range, and the jumps that lie within it: those before have happened, those behind
+    never do."""
+    at, codes = [jump[0] for jump in jumps], list(itertools.accumulate((j[2] for j in jumps), initial=least))
+    found = []
+    for factor, addend, low, high in lanes:
+        ends = sorted((low * factor + addend, high * factor + addend))
+        first, last = bisect.bisect_left(at, ends[0]), bisect.bisect_right(at, ends[1])
+        found.append((codes[first], jumps[first:last]))
+    return found
 
 
 def _numbered_steps(
@@ -180,18 +212,18 @@ def function(
     quantized = meaning or rule_quantization(value, rule.scale, layer)
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
     lows, highs = lane_bounds(b.interval(value.tensor), factor.shape)
-    lanes = [
-        _changes(value, rule, f, a, int(low), int(high))
-        for f, a, low, high in zip(*(part.reshape(-1).tolist() for part in (factor, addend, lows, highs)))
-    ]
     x_low, x_high = b.tensor(value.tensor).range
-    count = max(1, *(len(lane) - 1 for lane in lanes))
-    if count * len(lanes) > MOST_TABLE_ENTRIES:
+    columns = [part.reshape(-1).tolist() for part in (factor, addend, lows, highs)]
+    most = MOST_TABLE_ENTRIES // factor.size
+    lanes = changes(value, rule, list(zip(*columns)), most)
+    if lanes is None:
         raise UnsupportedError(
-            f"the activation's code changes {count} times in each of {len(lanes)} channels",
+            f"its code changes more than {most} times in each of {factor.size} channels, which takes a table of more "
+            f"than {MOST_TABLE_ENTRIES} entries",
             layer=layer,
-            way_out="use an activation quantizer with fewer bits",
+            way_out="use an activation quantizer with fewer bits, or quantize before the activation",
         )
+    count = max(1, *(len(lane) - 1 for lane in lanes))
     if 2 * (2 * count + 1) * len(lanes) < (x_high - x_low + 1) * len(lanes):
         # The first change of a lane is its code from the lowest input on; the others count.
         rows = [[(t, 1) for t, _ in lane[1:]] for lane in lanes]
@@ -210,39 +242,6 @@ def function(
         Lookup(inputs=(level,), output=name, layer=layer, table=IntArray(table), table_low=low), quantization=quantized
     )
     return result(value, tensor, layer, rule.scale)
-
-
-def _changes(
-    value: Value, rule: Function, factor: Fraction, addend: Fraction, low: int, high: int
-) -> list[tuple[int, int]]:
-    """(first input code, the rule's code from there on) of every constant stretch of [low, high], in rising order.
-
-    Between turns the rule rises or falls, so that equal ends prove a stretch constant and the rest is halved.
-    """
-
-    def code(x: int) -> int:
-        return rule.code(value.clamps(x * factor + addend))
-
-    turns = {math.floor((turn - addend) / factor) for turn in rule.turns} if factor else set()
-    cuts = [low, *sorted({t + d for t in turns for d in (0, 1) if low < t + d <= high}), high + 1]
-    found = [(low, code(low))]
-
-    def search(first: int, last: int) -> None:
-        """The changes in (first, last], where the rule is monotone."""
-        if code(first) == code(last):
-            return
-        if last == first + 1:
-            found.append((last, code(last)))
-            return
-        middle = (first + last) // 2
-        search(first, middle)
-        search(middle, last)
-
-    for start, end in itertools.pairwise(cuts):
-        if code(start) != found[-1][1]:
-            found.append((start, code(start)))
-        search(start, end - 1)
-    return found
 
 
 def row_thresholds(b: GraphBuilder, value: Value, rows: Array, layer: str) -> Value:
