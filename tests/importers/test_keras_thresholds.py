@@ -3,6 +3,7 @@ in bounded time, and refused early where there would be too many."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from fractions import Fraction
 from typing import Any
@@ -57,7 +58,7 @@ def test_every_change_is_found(name: str, text: str) -> None:
         for at, reached in lane:
             ours[at - low :] = reached
         assert ours.tolist() == wanted
-        assert all(a != b for (_, a), (_, b) in zip(lane, lane[1:]))
+        assert all(a != b for (_, a), (_, b) in itertools.pairwise(lane))
     most = max(len(lane) for lane in found) - 1
     assert changes(value, composed(name, rule, lambda: None), lanes, most) == found
     assert changes(value, composed(name, rule, lambda: None), lanes, most - 1) is None
@@ -126,8 +127,12 @@ def test_sixteen_bits_behind_a_normalization_by_multipliers() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["quantized_sigmoid(20)", "quantized_sigmoid(22,use_real_sigmoid=True)", "quantized_tanh(22,use_real_tanh=True)"]
-    + ["quantized_ulaw(20)"],
+    [
+        "quantized_sigmoid(20)",
+        "quantized_sigmoid(22,use_real_sigmoid=True)",
+        "quantized_tanh(22,use_real_tanh=True)",
+        "quantized_ulaw(20)",
+    ],
 )
 def test_staircases_are_bounded(text: str) -> None:
     start = time.process_time()

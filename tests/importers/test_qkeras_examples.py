@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("qkeras")
 
+import keras_reference_more  # noqa: F401  (adds its functions to keras_reference)
 from keras_compare import codes_of, keras_outputs
 from keras_reference import evaluate
 from layer_cells import fill

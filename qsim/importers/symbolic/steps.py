@@ -83,12 +83,7 @@ def steps(
     reached = _reached(_clipped_jumps(rule, least, greatest), least, list(zip(*columns)))
     x_low, x_high = b.tensor(value.tensor).range
     jumping = max(len(jumps) for _, jumps in reached)
-    if min(jumping, x_high - x_low + 1) * len(reached) > MOST_TABLE_ENTRIES:
-        raise UnsupportedError(
-            f"it takes {jumping} thresholds in each of {len(reached)} channels",
-            layer=layer,
-            way_out=way_out(rescale=uniform is not None),
-        )
+    _bounded(jumping, min(jumping, x_high - x_low + 1) * len(reached), len(reached), layer, uniform)
     lanes: Lanes = []
     for (below, jumps), f, a, low, high in zip(reached, *columns):
         base, steps = integer_thresholds(jumps, below, f, a)
@@ -101,12 +96,7 @@ def steps(
     jumping = max(len(steps) for _, steps in lanes)
     if 2 * (jumping * len(lanes) + len(rule.jumps) + 1) < entries:
         return _numbered_steps(b, value, rule, layer, name, (least, greatest), quantized)
-    if entries > MOST_TABLE_ENTRIES:
-        raise UnsupportedError(
-            f"it takes {count} thresholds in each of {len(lanes)} channels",
-            layer=layer,
-            way_out=way_out(rescale=uniform is not None),
-        )
+    _bounded(count, entries, len(lanes), layer, uniform)
     op: Requantize | Threshold | Lookup
     if count == 0:
         # One code for the whole proven range of each channel.
@@ -134,6 +124,16 @@ def _reached(jumps: Jumps, least: int, lanes: list[Lane]) -> list[tuple[int, Jum
         first, last = bisect.bisect_left(at, ends[0]), bisect.bisect_right(at, ends[1])
         found.append((codes[first], jumps[first:last]))
     return found
+
+
+def _bounded(count: int, entries: int, lanes: int, layer: str, uniform: Uniform | None) -> None:
+    """Raise UnsupportedError for more than MOST_TABLE_ENTRIES entries."""
+    if entries > MOST_TABLE_ENTRIES:
+        raise UnsupportedError(
+            f"it takes {count} thresholds in each of {lanes} channels",
+            layer=layer,
+            way_out=way_out(rescale=uniform is not None),
+        )
 
 
 def _numbered_steps(
