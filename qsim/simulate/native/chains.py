@@ -148,7 +148,7 @@ def _transform(op: o.Elementwise, graph: Graph, keep: Keep) -> TransformC:
                 rounding=ROUNDING[op.rounding],
             )
         case o.Threshold():
-            return _threshold(op, shape, keep)
+            return _threshold(op, keep)
         case o.Lookup():
             rows, entries = op.table.shape
             return TransformC(
@@ -178,7 +178,7 @@ class _Vectors:
         return np.resize(periodic(parameter, self._shape), self.length)
 
 
-def _threshold(op: o.Threshold, shape: tuple[int, ...], keep: Keep) -> TransformC:
+def _threshold(op: o.Threshold, keep: Keep) -> TransformC:
     count = op.thresholds.shape[1]
     rows = max(op.thresholds.shape[0], op.base.size, op.step.size)
     table = np.broadcast_to(op.thresholds.values, (rows, count))

@@ -11,6 +11,7 @@ only grows, and the equations are acyclic in a network that does not deadlock: w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -131,14 +132,15 @@ def long_ago(count: int) -> Times:
     return np.full(count, LONG_AGO, dtype=np.int64)
 
 
-class Process:
+class Process(ABC):
     """One state machine: ``update`` computes its times anew from those around it. ``machines`` has one a kernel."""
 
     def __init__(self, kernel: s.Kernel, network: s.Network) -> None:
         self.kernel, self.inputs = kernel, network.inputs(kernel)
 
+    @abstractmethod
     def update(self, traffic: Traffic) -> None:
-        raise TypeError("a process defines update")
+        """Advance its times."""
 
 
 MakeProcess = Callable[[s.Kernel, Traffic], Process]
