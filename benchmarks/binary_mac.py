@@ -3,12 +3,13 @@
     python benchmarks/binary_mac.py [--channels 64] [--outputs 64] [--machine host] [--machine cortex-m4] ...
 
 One 3x3 convolution over 8x8 pixels is emitted with weights of bytes, of one bit and of two, and inputs of 8, 4, 2 and 1
-bits; the kernels are those that ``qsim.emit`` chooses. Each program runs 1 and 3 inferences; half the difference of the
-two instruction counts is what one inference takes, start-up left out. A MAC is one weight times one input inside the
-image. What a program computes is compared with the simulator.
+bits; the kernels are those that ``qsim.emit`` chooses. On the host each program runs 1 and 3 inferences; half the
+difference of the two instruction counts is what one inference takes, start-up left out. A MAC is one weight times one
+input inside the image. What a program computes is compared with the simulator.
 
 Machines: ``host`` (this computer's C compiler with --flags; needs cc and valgrind), ``host-popcount`` (the same with
--mpopcnt, x86 only), ``cortex-m4``, ``cortex-m0+`` (needs pip install 'qsim-hw[mcu]'). Default: all of them.
+-mpopcnt, x86 only), ``cortex-m4``, ``cortex-m0plus`` (Zig's Clang with --flags; needs pip install 'qsim-hw[mcu]').
+Default: all of them.
 """
 
 from __future__ import annotations
@@ -29,16 +30,17 @@ import qsim
 from qsim.errors import QsimError, ToolMissingError
 from qsim.ir import Graph, Quantization
 from qsim.ir.ops import Conv2D, Threshold
-from qsim.numerics import IntArray, IntFormat
+from qsim.numerics import Array, IntArray, IntFormat
 from qsim.proof.builder import GraphBuilder
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cortex_m
+from qsim.targets.c.mcu.build import build, compiler_for
+from qsim.targets.c.mcu.cpus import cpu_named
+from qsim.targets.c.mcu.emulate import Machine, available
+from qsim.version import install
 
 SIZE = 8
 HOSTS = {"host": (), "host-popcount": ("-mpopcnt",)}
-MACHINES = (*HOSTS, *cortex_m.CPUS)
+CORES = ("cortex-m4", "cortex-m0plus")
+MACHINES = (*HOSTS, *CORES)
 CALLER = """#include "model.h"
 int bench(int runs);
 static uint64_t arena[(NAME_ARENA_BYTES + 7u) / 8u + 1u];
@@ -121,13 +123,17 @@ def network(case: Case, channels: int, outputs: int) -> Graph:
     return b.build([conv])
 
 
-def expected(graph: Graph) -> int:
-    """What ``bench`` returns."""
+def sample(graph: Graph) -> Array:
+    """The input codes, (1, *shape)."""
     tensor = graph["x"]
     low, high = tensor.range
-    x = (low + np.arange(tensor.size) * 7 % (high - low + 1)).reshape(1, *tensor.shape)
+    return np.asarray(low + np.arange(tensor.size) * 7 % (high - low + 1)).reshape(1, *tensor.shape)
+
+
+def checksum(outputs: Array) -> int:
+    """What ``bench`` returns for these output codes."""
     total = 0
-    for value in qsim.Simulator(graph).run_codes(x).reshape(-1).tolist():
+    for value in outputs.reshape(-1).tolist():
         total = (total * 31 + value) & 0xFFFFFFFF
     return total - (1 << 32) if total >> 31 else total
 
@@ -158,17 +164,29 @@ def on_host(folder: Path, flags: list[str], runs: tuple[int, ...]) -> list[tuple
     return found
 
 
+def on_core(graph: Graph, folder: Path, core: str, flags: list[str]) -> tuple[int, int]:
+    """(result, instructions) of one inference on an emulated core."""
+    scratch = folder / "build"
+    scratch.mkdir(exist_ok=True)
+    machine = Machine(build(graph, folder, scratch, cpu_named(core), compiler="zig", flags=flags))
+    codes = {"x": sample(graph)}
+    counted = machine.count(codes).instructions
+    return checksum(machine.run(codes)["conv"]), counted
+
+
 def instructions(graph: Graph, folder: Path, machine: str, flags: list[str]) -> int:
     """Instructions of one inference. Raises QsimError where the program's result is not the simulator's."""
     write(graph, folder)
+    expected = checksum(qsim.Simulator(graph).run_codes(sample(graph)))
     if machine in HOSTS:
         (one, first), (three, last) = on_host(folder, [*flags, *HOSTS[machine]], (1, 3))
+        results, count = {one, three}, (last - first) // 2
     else:
-        elf = cortex_m.build(folder, SOURCES, machine, flags)
-        (one, first), (three, last) = (cortex_m.run(elf, count) for count in (1, 3))
-    if not one == three == expected(graph):
-        raise QsimError(f"on {machine} the program computes {one} and {three}, the simulator {expected(graph)}")
-    return (last - first) // 2
+        one, count = on_core(graph, folder, machine, flags)
+        results = {one}
+    if results != {expected}:
+        raise QsimError(f"on {machine} the program computes {sorted(results)}, the simulator {expected}")
+    return count
 
 
 def weight_bytes(folder: Path) -> int:
@@ -189,8 +207,10 @@ def check_tools(machines: list[str]) -> None:
         for tool in ("cc", "valgrind"):
             if shutil.which(tool) is None:
                 raise ToolMissingError(f"{tool!r} is not installed: apt-get install {'gcc' if tool == 'cc' else tool}")
-    if any(m not in HOSTS for m in machines) and not cortex_m.available():
-        raise ToolMissingError("the Cortex-M machines need Zig and Unicorn: pip install 'qsim-hw[mcu]'")
+    for core in (m for m in machines if m in CORES):
+        compiler_for(cpu_named(core), "zig")
+        if not available():
+            raise ToolMissingError(f"the emulated cores need Unicorn: {install('mcu')}")
 
 
 def main() -> int:
