@@ -6,11 +6,13 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from graphs import small_cnn
 
+from qsim.numerics import Overflow, Rounding, Scheme
 from qsim.targets.files import files
 from qsim.targets.registry import TARGETS
 
@@ -239,6 +241,58 @@ def test_what_is_too_long_is_seen() -> None:
     assert not too_long("a.py", f"def f():\n{body[:-12]}")
     assert too_long("a.py", "x = 1\n" * 401) == ["a.py: 401 lines"]
     assert not too_long("a.py", reason.replace("60", "400") + "x = 1\n" * 401)
+
+
+def consumers(function: str, *, of: str = "") -> list[str]:
+    """The last argument, a name for people, of every call of ``function`` in qsim whose last but one is ``of``."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == function:
+                *_, enum, name = [ast.unparse(a) for a in node.args]
+                found += [name.strip("'")] if of in ("", enum) else []
+    return sorted(found)
+
+
+def tables_by_mode(source: str) -> list[str]:
+    """Dictionaries with a key for every member of an enumeration of modes that are no argument of ``exhaustive``."""
+    tree = ast.parse(source)
+    checked = {
+        id(a) for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "exhaustive" for a in n.args
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict) and node.keys and id(node) not in checked:
+            keys = {ast.unparse(key) for key in node.keys if key is not None}
+            found += [e.__name__ for e in (Rounding, Overflow, Scheme) if keys == {f"{e.__name__}.{m.name}" for m in e}]
+    return found
+
+
+def test_every_table_keyed_by_a_mode_is_exhaustive() -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    assert [p.name for p in paths if tables_by_mode(p.read_text(encoding="utf-8"))] == []
+    table = f"{{{', '.join(f'Scheme.{m.name}: 0' for m in Scheme)}}}"
+    assert tables_by_mode(f"X = {table}") == ["Scheme"]
+    assert not tables_by_mode(f"X = exhaustive({table}, Scheme, 'here')")
+
+
+def test_each_table_names_itself_where_it_misses_a_member() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "new_member.py")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    named: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        consumer, missing = line.split(": no entry for ['")
+        named.setdefault(missing.split("'")[0], []).append(consumer)
+    assert {member: sorted(tables) for member, tables in named.items()} == {
+        "ANOTHER_ROUNDING": consumers("exhaustive", of="Rounding"),
+        "ANOTHER_OVERFLOW": consumers("exhaustive", of="Overflow"),
+        "ANOTHER_SCHEME": consumers("exhaustive", of="Scheme"),
+        "AnotherOp": consumers("check_registry"),
+        "AnotherKernel": ["the modules of kernels"],
+    }
+    assert len(named["ANOTHER_ROUNDING"]) >= 7
+    assert len(named["AnotherOp"]) >= 8
 
 
 def names_a_machine(text: str) -> bool:

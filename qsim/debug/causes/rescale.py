@@ -18,6 +18,7 @@ from qsim.numerics import (
     Rescale,
     Rounding,
     Scheme,
+    exhaustive,
     overflow,
     scalar,
 )
@@ -25,15 +26,19 @@ from qsim.reference.rescale import saturate
 
 Rescaling = o.Requantize | o.Divide
 
-ROUNDING_TEXT = {
-    Rounding.TRN: "AP_TRN (truncation toward minus infinity)",
-    Rounding.TRN_ZERO: "AP_TRN_ZERO (truncation toward zero)",
-    Rounding.RND: "AP_RND (half up)",
-    Rounding.RND_ZERO: "AP_RND_ZERO (half toward zero)",
-    Rounding.RND_MIN_INF: "AP_RND_MIN_INF (half down)",
-    Rounding.RND_INF: "AP_RND_INF (half away from zero)",
-    Rounding.RND_CONV: "AP_RND_CONV (half to even)",
-}
+ROUNDING_TEXT = exhaustive(
+    {
+        Rounding.TRN: "AP_TRN (truncation toward minus infinity)",
+        Rounding.TRN_ZERO: "AP_TRN_ZERO (truncation toward zero)",
+        Rounding.RND: "AP_RND (half up)",
+        Rounding.RND_ZERO: "AP_RND_ZERO (half toward zero)",
+        Rounding.RND_MIN_INF: "AP_RND_MIN_INF (half down)",
+        Rounding.RND_INF: "AP_RND_INF (half away from zero)",
+        Rounding.RND_CONV: "AP_RND_CONV (half to even)",
+    },
+    Rounding,
+    "debug.causes.rescale",
+)
 _SCHEME_ROUNDING = {
     Scheme.TFLITE_DOUBLE: Rounding.RND_INF,
     Scheme.TFLITE_UPWARD: Rounding.RND,

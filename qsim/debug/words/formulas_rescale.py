@@ -5,7 +5,7 @@ See ``formulas`` for the notation. Every scheme is written as its own steps, in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from qsim.debug.words.factors import factor_lines
 from qsim.debug.words.text import ROUNDINGS
 from qsim.ir import Graph
 from qsim.ir import ops as o
-from qsim.numerics import IntArray, Overflow, Rescale, Rounding, Scheme
+from qsim.numerics import IntArray, Overflow, Rescale, Rounding, Scheme, exhaustive
 
 _EXP = "exp_on_negative_values and one_over_one_plus_x are gemmlowp's fixed-point functions"
 
@@ -72,30 +72,40 @@ def _float32(r: Rescale, x: str) -> tuple[str, list[str], Rounding | None]:
     return f"round(float32(float32({x}) * {scaled}))", [kept], Rounding.RND_CONV
 
 
-_SCHEMES: dict[Scheme, Callable[[Rescale, str], tuple[str, list[str], Rounding | None]]] = {
-    Scheme.PLAIN: _plain,
-    Scheme.TFLITE_DOUBLE: _double,
-    Scheme.TFLITE_UPWARD: _double,
-    Scheme.TFLITE_SINGLE: _single,
-    Scheme.FLOAT32: _float32,
-}
-_WORDS = {
-    Scheme.PLAIN: "",
-    Scheme.TFLITE_DOUBLE: "Two roundings, as TensorFlow Lite's reference kernels: h to the nearest, then y.",
-    Scheme.TFLITE_UPWARD: "Two roundings, as LiteRT's optimised kernels: h to the nearest, then y.",
-    Scheme.TFLITE_SINGLE: "One rounding, exact halves up.",
-    Scheme.FLOAT32: "As XNNPACK computes it, in float32 numbers.",
-}
-_OVERFLOWS = {
-    Overflow.SAT: ("clamp", "clamp keeps the nearest limit of what lies outside"),
-    Overflow.SAT_SYM: ("clamp", "clamp keeps the nearest limit of what lies outside"),
-    Overflow.SAT_ZERO: ("inside", "inside gives 0 for what lies outside the limits"),
-    Overflow.WRAP: ("wrap", "wrap keeps the low bits: the high ones are dropped"),
-    Overflow.WRAP_SM: ("fold", "fold inverts the low bits where the lowest dropped bit is not the sign"),
-}
-for _table, _enum in ((_SCHEMES, Scheme), (_WORDS, Scheme), (_OVERFLOWS, Overflow)):
-    if set(_table) != set(_enum):
-        raise TypeError(f"debug.words.formulas_rescale: a table lacks members of {_enum.__name__}")
+_SCHEMES: Mapping[Scheme, Callable[[Rescale, str], tuple[str, list[str], Rounding | None]]] = exhaustive(
+    {
+        Scheme.PLAIN: _plain,
+        Scheme.TFLITE_DOUBLE: _double,
+        Scheme.TFLITE_UPWARD: _double,
+        Scheme.TFLITE_SINGLE: _single,
+        Scheme.FLOAT32: _float32,
+    },
+    Scheme,
+    "debug.words.formulas_rescale",
+)
+_WORDS = exhaustive(
+    {
+        Scheme.PLAIN: "",
+        Scheme.TFLITE_DOUBLE: "Two roundings, as TensorFlow Lite's reference kernels: h to the nearest, then y.",
+        Scheme.TFLITE_UPWARD: "Two roundings, as LiteRT's optimised kernels: h to the nearest, then y.",
+        Scheme.TFLITE_SINGLE: "One rounding, exact halves up.",
+        Scheme.FLOAT32: "As XNNPACK computes it, in float32 numbers.",
+    },
+    Scheme,
+    "debug.words.formulas_rescale, words",
+)
+_OVERFLOWS = exhaustive(
+    {
+        Overflow.SAT: ("clamp", "clamp keeps the nearest limit of what lies outside"),
+        Overflow.SAT_SYM: ("clamp", "clamp keeps the nearest limit of what lies outside"),
+        Overflow.SAT_ZERO: ("inside", "inside gives 0 for what lies outside the limits"),
+        Overflow.WRAP: ("wrap", "wrap keeps the low bits: the high ones are dropped"),
+        Overflow.WRAP_SM: ("fold", "fold inverts the low bits where the lowest dropped bit is not the sign"),
+    },
+    Overflow,
+    "debug.words.formulas_rescale",
+)
+
 
 
 def _sentence(formula: str, where: list[str]) -> str:

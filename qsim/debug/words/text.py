@@ -6,19 +6,21 @@ import re
 from fractions import Fraction
 
 from qsim.ir import Tensor
-from qsim.numerics import Rounding
+from qsim.numerics import Rounding, exhaustive
 
-ROUNDINGS = {
-    Rounding.RND_CONV: "to the nearest integer, exact halves to the even one",
-    Rounding.RND: "to the nearest integer, exact halves up",
-    Rounding.RND_INF: "to the nearest integer, exact halves away from zero",
-    Rounding.RND_ZERO: "to the nearest integer, exact halves toward zero",
-    Rounding.RND_MIN_INF: "to the nearest integer, exact halves down",
-    Rounding.TRN: "down (bits are cut off)",
-    Rounding.TRN_ZERO: "toward zero",
-}
-if set(ROUNDINGS) != set(Rounding):
-    raise TypeError("debug.words.text: a rounding mode has no words")
+ROUNDINGS = exhaustive(
+    {
+        Rounding.RND_CONV: "to the nearest integer, exact halves to the even one",
+        Rounding.RND: "to the nearest integer, exact halves up",
+        Rounding.RND_INF: "to the nearest integer, exact halves away from zero",
+        Rounding.RND_ZERO: "to the nearest integer, exact halves toward zero",
+        Rounding.RND_MIN_INF: "to the nearest integer, exact halves down",
+        Rounding.TRN: "down (bits are cut off)",
+        Rounding.TRN_ZERO: "toward zero",
+    },
+    Rounding,
+    "debug.words.text",
+)
 
 
 def number(value: Fraction) -> str:
