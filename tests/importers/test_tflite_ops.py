@@ -9,7 +9,8 @@ from tflite_ops import CASES, CASES16, CASES16_ELSEWHERE, build
 
 from qsim.errors import UnsupportedError
 from qsim.importers.tflite import load_tflite, survey
-from qsim.importers.tflite.load import LOWERINGS, read_source
+from qsim.importers.tflite.load import read_source
+from qsim.importers.tflite.operators import OPERATORS
 
 SEEDS = 12
 NOT_IN_MICRO = ("RELU_N1_TO_1",)
@@ -102,7 +103,7 @@ def test_int16_without_a_kernel_in_micro(name: str) -> None:
 
 
 def test_every_lowering_has_a_case() -> None:
-    assert {n.split()[0] for n in CASES} == set(LOWERINGS)
+    assert {n.split()[0] for n in CASES} == set(OPERATORS)
 
 
 def _elementwise(op: str, options: str | None, kind: str, scales: tuple[np.float32, ...], **fields: object) -> bytes:

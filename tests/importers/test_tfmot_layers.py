@@ -222,5 +222,5 @@ def test_other_schemes_are_named() -> None:
     scheme = tfmot.quantization.keras.experimental.default_n_bit.DefaultNBitQuantizeScheme(4, 8)
     annotated = tfmot.quantization.keras.quantize_annotate_model(model(lambda x: conv(x), IMAGE)())
     live = tfmot.quantization.keras.quantize_apply(annotated, scheme)
-    with pytest.raises(UnsupportedError, match=r"NBit.*-bit.*default 8-bit"):
+    with pytest.raises(UnsupportedError, match=r"NBit.*-bit.*default 8-bit.*load its \.tflite file"):
         qsim.load(live)

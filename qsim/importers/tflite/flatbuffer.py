@@ -72,6 +72,12 @@ class Table:
         offset = struct.unpack_from("<H", data, vtable + 4 + 2 * slot)[0]
         return self.position + offset if offset else None
 
+    def slots(self) -> list[int]:
+        """The numbers of the fields that are present."""
+        vtable = self.position - struct.unpack_from("<i", self.file.data, self.position)[0]
+        size = struct.unpack_from("<H", self.file.data, vtable)[0]
+        return [slot for slot in range((size - 4) // 2) if self._field(slot) is not None]
+
     def _target(self, slot: int, what: str) -> int | None:
         field = self._field(slot)
         return None if field is None else field + self.file.u32(field, what)

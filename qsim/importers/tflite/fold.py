@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.lower.shape import take_strided
 from qsim.importers.tflite.model import Operator, TfliteModel, TfliteTensor
+from qsim.importers.tflite.operators import OPERATORS
 from qsim.numerics import Array
 
 _INDEX_TYPES = ("INT32", "INT64")
@@ -60,7 +59,8 @@ def _evaluate(op: Operator, inputs: list[TfliteTensor], out: TfliteTensor) -> Ar
     """The operator's result if it is one of index arithmetic on constants; else None."""
     if op.name == "SHAPE":
         return np.array(inputs[0].shape, dtype=np.int64) if len(inputs) == 1 else None
-    rule = _RULES.get(op.name)
+    record = OPERATORS.get(op.name)
+    rule = record.fold if record else None
     plain = all(t.data is not None and t.type in _INDEX_TYPES and t.quantization is None for t in inputs)
     if (
         rule is None
@@ -75,30 +75,3 @@ def _evaluate(op: Operator, inputs: list[TfliteTensor], out: TfliteTensor) -> Ar
         return rule(op, [t.data for t in inputs if t.data is not None])
     except (ValueError, IndexError, TypeError) as error:
         raise ModelError(f"operator {op.index} ({op.name}) does not fit its constant inputs: {error}.") from error
-
-
-def _strided_slice(op: Operator, x: list[Array]) -> Array | None:
-    if op.options["EllipsisMask"] or op.options["NewAxisMask"] or op.options["Offset"]:
-        return None
-    begin, end, strides = ([int(v) for v in a.reshape(-1)] for a in x[1:4])
-    if 0 in strides:
-        raise ValueError("stride 0")
-    return take_strided(x[0], begin, end, strides, op.options, f"operator {op.index} ({op.name})")
-
-
-def _int32(x: Array) -> Array:
-    if np.abs(x).max(initial=0) > (1 << 31) - 1:
-        raise ValueError("a result beyond 32 bits")
-    return x
-
-
-_RULES: dict[str, Callable[[Operator, list[Array]], Array | None]] = {
-    "STRIDED_SLICE": _strided_slice,
-    "PACK": lambda op, x: np.stack(x, axis=int(op.options["Axis"])),
-    "CONCATENATION": lambda op, x: np.concatenate(x, axis=int(op.options["Axis"])),
-    "GATHER": lambda op, x: np.take(x[0], x[1], axis=int(op.options["Axis"])) if not op.options["BatchDims"] else None,
-    "MUL": lambda op, x: _int32(x[0] * x[1]),
-    "ADD": lambda op, x: _int32(x[0] + x[1]),
-    "SUB": lambda op, x: _int32(x[0] - x[1]),
-    "RESHAPE": lambda op, x: x[0].reshape([int(n) for n in x[1]]) if len(x) == 2 else None,
-}

@@ -9,42 +9,16 @@ from typing import NamedTuple
 from qsim.errors import GraphError, ModelError, QsimError, UnsupportedError
 from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.fold import fold_constants, without_dead
-from qsim.importers.tflite.lower import activation as lower_activation
-from qsim.importers.tflite.lower import arithmetic as lower_arithmetic
-from qsim.importers.tflite.lower import linear as lower_linear
-from qsim.importers.tflite.lower import reduce as lower_reduce
-from qsim.importers.tflite.lower import shape as lower_shape
-from qsim.importers.tflite.lower import softmax as lower_softmax
-from qsim.importers.tflite.lower.context import Lower, Lowering, graph_shape
+from qsim.importers.tflite.lower.context import Lowering, graph_shape
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
+from qsim.importers.tflite.operators import OPERATORS
 from qsim.importers.tflite.profiles import Profile, get_profile
 from qsim.importers.tflite.reader import read_everything, read_model
 from qsim.ir import Graph, Output
 from qsim.numerics import Rounding
 from qsim.proof.builder import GraphBuilder
 
-LOWERINGS: Mapping[str, Lower] = {
-    **lower_linear.LOWERINGS,
-    **lower_arithmetic.LOWERINGS,
-    **lower_reduce.LOWERINGS,
-    **lower_activation.LOWERINGS,
-    **lower_softmax.LOWERINGS,
-    **lower_shape.LOWERINGS,
-}
-"""Operator name -> its lowering. DEQUANTIZE, and QUANTIZE of a float input, are ends of the model: ``_is_end``."""
-
 CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
-
-
-MICRO_LACKS: Mapping[str, tuple[str, ...]] = {
-    "RELU_N1_TO_1": ("INT8", "INT16"),
-    **dict.fromkeys(
-        ("REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "MIRROR_PAD", "GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
-        ("INT16",),
-    ),
-}
-"""Operator -> the types for which TensorFlow Lite Micro has no kernel. Their meaning leaves nothing open, so they are
-imported, with a note."""
 
 
 NPUS: Mapping[str, str] = {
@@ -165,7 +139,7 @@ def _refusal(model: TfliteModel, op: Operator, profile: Profile) -> str | None:
             return f"the file was compiled for an NPU ({npu}); load the .tflite file that its compiler was given"
     if op.name == "DEQUANTIZE":
         return "it gives floats that the network goes on to use"
-    if op.name not in LOWERINGS:
+    if op.name not in OPERATORS:
         return "the operator is not supported"
     floats = [
         model.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0 and model.tensors[i].type.startswith("FLOAT")
@@ -226,18 +200,19 @@ def _input(low: Lowering, tensor: TfliteTensor, quantized_by_model: bool = False
 def _lower(low: Lowering, op: Operator) -> None:
     """Run one lowering in the profile of the kernel that the engine uses for it; whatever its checks let through and
     the graph's own checks do not is a damaged model."""
-    if low.chosen.fallback and not xnnpack.taken(low.model, op):
+    record = OPERATORS[op.name]
+    if low.chosen.fallback and not xnnpack.taken(low.model, op, record.xnnpack):
         low.profile = get_profile(low.chosen.fallback)
     else:
         low.profile = low.chosen
     kinds = [low.model.tensors[i].type for i in op.inputs[:1] if i >= 0]
-    if low.chosen.micro and any(kind in MICRO_LACKS.get(op.name, ()) for kind in kinds):
+    if low.chosen.micro and any(kind in record.micro_lacks for kind in kinds):
         low.builder.note(
             f"Layer {low.layer(op)!r}: TensorFlow Lite Micro has no {kinds[0]} kernel for {op.name}; the codes here "
             "follow the operator's definition."
         )
     try:
-        LOWERINGS[op.name](low, op)
+        record.lower(low, op)
     except (GraphError, ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
         raise ModelError(f"{low.where(op)} does not hold together: {str(error).rstrip('.')}.") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -76,8 +76,8 @@ class TfliteTensor:
 class Operator:
     """One operator. name: the BuiltinOperator's name ("CONV_2D"), or the quoted code of a custom operator.
 
-    inputs: tensor indices, -1 for an optional input that is left out. options: the options table's scalar fields by
-    their schema names; booleans as bool.
+    inputs: tensor indices, -1 for an optional input that is left out. options: the options table's numbers by their
+    schema names; booleans as bool. lists: its lists of numbers that are there.
     """
 
     index: int
@@ -86,6 +86,7 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, int | float | bool]
+    lists: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ from qsim.importers.tflite.model import (
     TfliteQuantization,
     TfliteTensor,
 )
+from qsim.importers.tflite.operators import OPERATORS
+from qsim.importers.tflite.options import Number, read_options
 from qsim.numerics import Array
 
 MAX_ELEMENTS = 1 << 24
@@ -30,7 +32,7 @@ MAX_ELEMENTS = 1 << 24
 MAX_RANK = 6
 
 _TYPES = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-_OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_BUILTINS = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _ITEM_DTYPES = {
     "INT8": "<i1",
     "UINT8": "<u1",
@@ -41,52 +43,6 @@ _ITEM_DTYPES = {
     "FLOAT16": "<f2",
     "BOOL": "<u1",
 }
-
-_OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "CONV_2D": (
-        "Conv2DOptions",
-        ("Padding", "StrideW", "StrideH", "FusedActivationFunction", "DilationWFactor", "DilationHFactor"),
-    ),
-    "DEPTHWISE_CONV_2D": (
-        "DepthwiseConv2DOptions",
-        ("Padding", "StrideW", "StrideH", "FusedActivationFunction", "DilationWFactor", "DilationHFactor"),
-    ),
-    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideW", "StrideH", "FusedActivationFunction")),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
-    "ADD": ("AddOptions", ("FusedActivationFunction", "PotScaleInt16")),
-    "SUB": ("SubOptions", ("FusedActivationFunction", "PotScaleInt16")),
-    "MUL": ("MulOptions", ("FusedActivationFunction",)),
-    "AVERAGE_POOL_2D": (
-        "Pool2DOptions",
-        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
-    ),
-    "MAX_POOL_2D": (
-        "Pool2DOptions",
-        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
-    ),
-    "MEAN": ("ReducerOptions", ("KeepDims",)),
-    "SUM": ("ReducerOptions", ("KeepDims",)),
-    "REDUCE_MAX": ("ReducerOptions", ("KeepDims",)),
-    "REDUCE_MIN": ("ReducerOptions", ("KeepDims",)),
-    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
-    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
-    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
-    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
-    "STRIDED_SLICE": (
-        "StridedSliceOptions",
-        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
-    ),
-    "SPLIT": ("SplitOptions", ("NumSplits",)),
-    "SPLIT_V": ("SplitVOptions", ("NumSplits",)),
-    "PACK": ("PackOptions", ("ValuesCount", "Axis")),
-    "UNPACK": ("UnpackOptions", ("Num", "Axis")),
-    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners", "HalfPixelCenters")),
-    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", ("BlockSize",)),
-    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
-    "BATCH_MATMUL": ("BatchMatMulOptions", ("AdjX", "AdjY")),
-    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
-}
-"""Operator -> its options table and the fields that lowerings read. Operators that are not here have none to read."""
 
 WITHOUT_RESULT = ("CALL_ONCE", "ASSIGN_VARIABLE", "HASHTABLE_IMPORT")
 """Operators that by definition have no output."""
@@ -162,9 +118,7 @@ def _read(data: bytes, name: str, refusals: Refusals) -> list[TfliteModel]:
     for number, graph in enumerate(subgraphs):
         refusals.subgraph = number
         tensors = tuple(_tensor(i, t, buffers, refusals) for i, t in enumerate(graph.tables(0, "tensors")))
-        operators = tuple(
-            _operator(i, t, codes, len(tensors), refusals) for i, t in enumerate(graph.tables(3, "operators"))
-        )
+        operators = tuple(_operator(i, t, codes, tensors, refusals) for i, t in enumerate(graph.tables(3, "operators")))
         inputs = _indices(graph.numbers(1, "<i4", "subgraph inputs"), len(tensors), "subgraph inputs")
         outputs = _indices(graph.numbers(2, "<i4", "subgraph outputs"), len(tensors), "subgraph outputs")
         models.append(TfliteModel(name=name, tensors=tensors, operators=operators, inputs=inputs, outputs=outputs))
@@ -177,9 +131,9 @@ def _operator_code(table: Table) -> tuple[str, int]:
     """The operator's name and version. Its code stands in builtin_code (slot 3), in deprecated_builtin_code (slot 0,
     one byte, 127 for all that do not fit), or in both: the greater of them counts."""
     code = max(table.number(3, "<i4", 0), table.number(0, "<i1", 0))
-    if code not in _OPERATORS or code < 0:
+    if code not in _BUILTINS or code < 0:
         raise ModelError(f"operator code {code} is unknown to the TensorFlow Lite schema.")
-    name = _OPERATORS[code]
+    name = _BUILTINS[code]
     if name == "CUSTOM":
         name = f"CUSTOM {table.text(1, 'custom operator code')!r}"
     return name, table.number(2, "<i4", 1)
@@ -194,52 +148,32 @@ def _indices(values: Array | None, count: int, what: str, optional: bool = False
 
 
 def _operator(
-    index: int, table: Table, codes: Sequence[tuple[str, int]], tensor_count: int, refusals: Refusals
+    index: int, table: Table, codes: Sequence[tuple[str, int]], tensors: Sequence[TfliteTensor], refusals: Refusals
 ) -> Operator:
     what = f"operator {index}"
     view = table.view(schema.Operator)
     if view.OpcodeIndex() >= len(codes):
         raise ModelError(f"{what} uses operator code {view.OpcodeIndex()}; the model has {len(codes)}.")
     name, version = codes[view.OpcodeIndex()]
-    inputs = _indices(table.numbers(1, "<i4", f"{what} inputs"), tensor_count, f"{what} ({name}) inputs", True)
-    outputs = _indices(table.numbers(2, "<i4", f"{what} outputs"), tensor_count, f"{what} ({name}) outputs")
+    inputs = _indices(table.numbers(1, "<i4", f"{what} inputs"), len(tensors), f"{what} ({name}) inputs", True)
+    outputs = _indices(table.numbers(2, "<i4", f"{what} outputs"), len(tensors), f"{what} ({name}) outputs")
     if not outputs and name not in WITHOUT_RESULT and not name.startswith("CUSTOM"):
         raise ModelError(f"{what} ({name}) has no outputs.")
+    layer = tensors[outputs[0]].name if outputs else what
     intermediates = table.numbers(8, "<i4", f"{what} intermediates")
     if intermediates is not None and len(intermediates):
         reason = f"{what} ({name}) keeps intermediate tensors, as only recurrent operators do"
         refusals.add("operator", index, UnsupportedError(reason))
+    options: dict[str, Number] = {}
+    lists: dict[str, tuple[int, ...]] = {}
+    if name in OPERATORS:
+        try:
+            options, lists = read_options(table, OPERATORS[name], f"{what} ({name})", layer)
+        except UnsupportedError as error:
+            refusals.add("operator", index, error)
     return Operator(
-        index=index,
-        name=name,
-        version=version,
-        inputs=inputs,
-        outputs=outputs,
-        options=_options(table, name, what),
+        index=index, name=name, version=version, inputs=inputs, outputs=outputs, options=options, lists=lists
     )
-
-
-def _options(table: Table, name: str, what: str) -> dict[str, int | float | bool]:
-    if name not in _OPTIONS:
-        return {}
-    kind, fields = _OPTIONS[name]
-    stored = table.view(schema.Operator).BuiltinOptionsType()
-    if stored == schema.BuiltinOptions.NONE:
-        raise ModelError(f"{what} ({name}) carries no {kind}.")
-    if stored != getattr(schema.BuiltinOptions, kind):
-        raise ModelError(f"{what} ({name}) carries options of type {stored}, not {kind}.")
-    options = table.table(4, f"{what} {kind}")
-    if options is None:
-        raise ModelError(f"{what} ({name}) carries no {kind}.")
-    view = options.view(getattr(schema, kind))
-    values: dict[str, int | float | bool] = {}
-    for field in fields:
-        accessor: Callable[[], int | float | bool] = getattr(view, field)
-        value = accessor()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ModelError(f"{what} ({name}): {field} is {value}.")
-        values[field] = value
-    return values
 
 
 def _tensor(index: int, table: Table, buffers: list[Table], refusals: Refusals) -> TfliteTensor:

@@ -13,59 +13,54 @@ import numpy as np
 from qsim.importers.tflite.model import Operator, TfliteModel, TfliteTensor
 
 Tensors = list[TfliteTensor]
+Taken = Callable[[Operator, Tensors, TfliteTensor], bool]
+"""(operator, inputs, output) -> whether the delegate takes it."""
 
 
 def _ratio(numerator: TfliteTensor, denominator: TfliteTensor) -> np.float32:
     return np.float32(numerator.scale / denominator.scale)
 
 
-def _sum(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def sums(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return all(2.0**-10 <= _ratio(t, y) < 2.0**8 for t in x)
 
 
-def _mul(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def mul(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return bool(2.0**-16 <= np.float32(np.float32(x[0].scale * x[1].scale) / y.scale) < 2.0**8)
 
 
-def _convert(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def convert(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return bool(x[0].type == y.type and 2.0**-8 <= _ratio(x[0], y) <= 2.0**7)
 
 
-def _leaky_relu(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def leaky_relu(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     alpha = np.float32(op.options["Alpha"])
     if not abs(alpha) >= np.finfo(np.float32).tiny:
         return False
     below = np.float32(_ratio(x[0], y) * alpha)
-    return bool(_convert(op, x, y) and abs(below) >= 2.0**-8 and -127.99609375 <= below <= 128)
+    return bool(convert(op, x, y) and abs(below) >= 2.0**-8 and -127.99609375 <= below <= 128)
 
 
-def _transpose_conv(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def transpose_conv(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     same = int(op.options["Padding"]) == 0
     _, kh, kw, _ = x[1].shape
     return not (same and (kh < int(op.options["StrideH"]) or kw < int(op.options["StrideW"])))
 
 
-def _with_bias(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+def with_bias(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return len(x) < 3 or x[2].quantization is not None
 
 
-_ALWAYS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
-_TAKEN: dict[str, Callable[[Operator, Tensors, TfliteTensor], bool]] = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), _with_bias),
-    **{name: lambda op, x, y: True for name in (*_ALWAYS, "LOGISTIC", "TANH")},
-    "ADD": _sum,
-    "SUB": _sum,
-    "MUL": _mul,
-    "QUANTIZE": _convert,
-    "LEAKY_RELU": _leaky_relu,
-    "TRANSPOSE_CONV": _transpose_conv,
-    "BATCH_MATMUL": lambda op, x, y: x[1].zero_point == 0,
-}
+def batch_matmul(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+    return x[1].zero_point == 0
 
 
-def taken(model: TfliteModel, op: Operator) -> bool:
-    """Whether XNNPACK's own arithmetic computes the operator."""
-    rule = _TAKEN.get(op.name)
+def always(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
+    return True
+
+
+def taken(model: TfliteModel, op: Operator, rule: Taken | None) -> bool:
+    """Whether XNNPACK's own arithmetic computes the operator, whose record has ``rule``."""
     x, y = [model.tensors[i] for i in op.inputs if i >= 0], model.tensors[op.outputs[0]]
     if rule is None or any(t.quantization is None for t in (*x, y) if t.type == "INT8"):
         return False

@@ -78,6 +78,7 @@ def _conv(conv: Conversion, node: LayerNode, config: Mapping[str, Any]) -> Value
             "DilationHFactor": 1,
             "DilationWFactor": 1,
             "FusedActivationFunction": _activation(conv, node),
+            **({"DepthMultiplier": out[2] // shape[2]} if depthwise else {}),
         },
         kernel=kernel,
         ranges=ranges,

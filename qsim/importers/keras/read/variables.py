@@ -273,9 +273,10 @@ def _tfmot_wrapper(c: _Config) -> Store:
         bits = as_dict(quantize.get("config") or {}, f"quantize_config of layer {c.layer!r}").get("num_bits_weight")
         raise UnsupportedError(
             f"quantize_config {kind!r}{f' with {bits}-bit weights' if bits else ''} is not of tfmot's default 8-bit "
-            "scheme, the only one that the TensorFlow Lite converter brings to integers",
+            "scheme; one of your own decides by itself what is quantized and how, and only the converter follows it",
             layer=c.layer,
-            way_out="annotate the layer without a quantize_config of its own; for fewer bits use QKeras",
+            way_out="convert the model with the TensorFlow Lite converter and load its .tflite file, or annotate the "
+            "layer without a quantize_config of its own; for fewer bits than 8 use QKeras",
         )
     inside = as_dict(quantize.get("config"), f"quantize_config of layer {c.layer!r}")
     own = [_STEP]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qsim.importers.tflite import fixedpoint as fx
+from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.lower.context import (
     Lower,
     Lowering,
@@ -17,6 +18,7 @@ from qsim.importers.tflite.lower.context import (
     identity_rescale,
     make_rescale,
 )
+from qsim.importers.tflite.lower.record import Record
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, quantize_multiplier, scalar
@@ -250,13 +252,13 @@ def hard_swish(low: Lowering, op: Operator) -> None:
     low.table(op, code)
 
 
-LOWERINGS: dict[str, Lower] = {
-    "RELU": _clip("RELU"),
-    "RELU6": _clip("RELU6"),
-    "RELU_N1_TO_1": _clip("RELU_N1_TO_1"),
-    "LEAKY_RELU": leaky_relu,
-    "PRELU": prelu,
-    "LOGISTIC": logistic,
-    "TANH": tanh,
-    "HARD_SWISH": hard_swish,
+RECORDS: dict[str, Record] = {
+    "RELU": Record(lower=_clip("RELU")),
+    "RELU6": Record(lower=_clip("RELU6")),
+    "RELU_N1_TO_1": Record(lower=_clip("RELU_N1_TO_1"), micro_lacks=("INT8", "INT16")),
+    "LEAKY_RELU": Record(lower=leaky_relu, options="LeakyReluOptions", reads=("Alpha",), xnnpack=xnnpack.leaky_relu),
+    "PRELU": Record(lower=prelu),
+    "LOGISTIC": Record(lower=logistic, xnnpack=xnnpack.always),
+    "TANH": Record(lower=tanh, xnnpack=xnnpack.always),
+    "HARD_SWISH": Record(lower=hard_swish, options="HardSwishOptions"),
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
+from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.lower.context import (
     Lower,
     Lowering,
@@ -14,10 +16,12 @@ from qsim.importers.tflite.lower.context import (
     identity_rescale,
     make_rescale,
 )
+from qsim.importers.tflite.lower.record import Record
 from qsim.importers.tflite.lower.vector import Chain, Kernel, lower_pair
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
 from qsim.numerics import (
+    Array,
     Overflow,
     Rounding,
     Scheme,
@@ -45,6 +49,8 @@ def _sum(sign: int) -> Lower:
         if low.profile.xnnpack:
             _fixed_sum(low, op, sign)
             return
+        if y.type == "INT16" and not low.profile.micro:
+            _check_power_of_two(low, op)
         left = 20 if y.type == "INT8" else 15
         twice = 2 * float(max(a.scale, b.scale))
         factors = [float(a.scale) / twice, float(b.scale) / twice]
@@ -86,6 +92,19 @@ def _sum(sign: int) -> Lower:
         lower_pair(low, op, scalar_code, vector_code)
 
     return lower
+
+
+def _check_power_of_two(low: Lowering, op: Operator) -> None:
+    """Refuse what LiteRT computes by shifts of its own: int16 scales that are powers of two (to a thousandth of an
+    octave), where the file allows it, as it does unless it says otherwise."""
+    octaves = [math.log2(t.scale) for t in (low.tensor(op, 0), low.tensor(op, 1), low.output(op))]
+    if op.options["PotScaleInt16"] and all(abs(v - round(v)) < 1e-3 for v in octaves):
+        raise low.unsupported(
+            op,
+            "has 16-bit tensors whose scales are all powers of two, and PotScaleInt16 set, for which LiteRT has an "
+            "arithmetic of its own",
+            "convert with PotScaleInt16 unset, as the TensorFlow Lite converter does, or choose profile='tflm'",
+        )
 
 
 def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
@@ -182,11 +201,35 @@ def quantize(low: Lowering, op: Operator) -> None:
         low.requantize_lanes(op, flat, low.profile.quantize, [factor], bounds, input_zero_point=x.zero_point)
 
 
-LOWERINGS: dict[str, Lower] = {
-    "ADD": _sum(1),
-    "SUB": _sum(-1),
-    "MUL": mul,
-    "MAXIMUM": _extremum("max"),
-    "MINIMUM": _extremum("min"),
-    "QUANTIZE": quantize,
+def _int32(x: Array) -> Array:
+    if np.abs(x).max(initial=0) > (1 << 31) - 1:
+        raise ValueError("a result beyond 32 bits")
+    return x
+
+
+RECORDS: dict[str, Record] = {
+    "ADD": Record(
+        lower=_sum(1),
+        options="AddOptions",
+        reads=("FusedActivationFunction", "PotScaleInt16"),
+        xnnpack=xnnpack.sums,
+        fold=lambda op, x: _int32(x[0] + x[1]),
+    ),
+    "SUB": Record(
+        lower=_sum(-1),
+        options="SubOptions",
+        reads=("FusedActivationFunction", "PotScaleInt16"),
+        xnnpack=xnnpack.sums,
+        fold=lambda op, x: _int32(x[0] - x[1]),
+    ),
+    "MUL": Record(
+        lower=mul,
+        options="MulOptions",
+        reads=("FusedActivationFunction",),
+        xnnpack=xnnpack.mul,
+        fold=lambda op, x: _int32(x[0] * x[1]),
+    ),
+    "MAXIMUM": Record(lower=_extremum("max"), options="MaximumMinimumOptions"),
+    "MINIMUM": Record(lower=_extremum("min"), options="MaximumMinimumOptions"),
+    "QUANTIZE": Record(lower=quantize, options="QuantizeOptions", xnnpack=xnnpack.convert),
 }

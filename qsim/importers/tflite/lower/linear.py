@@ -8,9 +8,11 @@ import math
 import numpy as np
 
 from qsim.errors import ModelError
+from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.exact import FINE_BITS, float64_rescale, float64_split
-from qsim.importers.tflite.lower.context import INT32, UNIT, Lower, Lowering, graph_shape, make_rescale, wide_rescale
-from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
+from qsim.importers.tflite.lower.context import INT32, Lowering, graph_shape, make_rescale, wide_rescale
+from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.model import Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
@@ -83,6 +85,11 @@ def _bias(low: Lowering, op: Operator, position: int, channels: int, wide: bool)
     if wide and tensor.type == "INT32" and not (low.profile.micro and op.name in _EITHER_BIAS):
         raise low.unsupported(
             op, "has 16-bit activations and a 32-bit bias, which this engine reads as 64 bits", "use a 64-bit bias"
+        )
+    stated = int(op.options.get("QuantizedBiasType", 0))
+    if wide and stated:
+        raise low.unsupported(
+            op, f"states that its bias has type {stated}, by which LiteRT chooses its kernel", "convert it without"
         )
     values = low.constant(op, position, "bias")
     if values.size != channels:
@@ -196,6 +203,11 @@ def depthwise_conv_2d(low: Lowering, op: Operator) -> None:
     values, w = _weights(low, op, 1, 3)
     if values.ndim != 4 or values.shape[0] != 1 or values.shape[3] % channels:
         raise ModelError(f"{low.where(op)}: weights {values.shape} do not fit the input {x.shape}.")
+    if int(op.options["DepthMultiplier"]) * channels != values.shape[3]:
+        raise ModelError(
+            f"{low.where(op)}: depth multiplier {op.options['DepthMultiplier']} of {channels} channels does not give "
+            f"the {values.shape[3]} of the weights."
+        )
     _convolution(low, op, x, w, np.transpose(values, (1, 2, 0, 3)), channels, (h, w_in), y)
 
 
@@ -319,53 +331,48 @@ def _dense_factors(low: Lowering, x: TfliteTensor, w: TfliteTensor, y: TfliteTen
     return [float(np.float32(x.scale * w.scale)) / float(y.scale)]
 
 
-def batch_matmul(low: Lowering, op: Operator) -> None:
-    """acc = (a - za) @ (b - zb) over equal or broadcast leading dimensions, either matrix optionally transposed."""
-    a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
-    low.activations(op, [a, b, y], ACTIVATIONS)
-    if min(len(a.shape), len(b.shape)) < 2:
-        raise ModelError(f"{low.where(op)}: {a.shape} and {b.shape} are not matrices.")
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    names = [
-        _matrix(low, op, position, lead, bool(op.options[flag]), suffix)
-        for position, flag, suffix in ((0, "AdjX", "a"), (1, "AdjY", "b"))
-    ]
-    acc = low.step(op, o.MatMul, names, "acc", zero_points=(a.zero_point, b.zero_point), quantization=UNIT)
-    low.accumulator(op, acc, INT64 if a.type == "INT16" else INT32)
-    full = low.builder.tensor(acc).shape
-    if math.prod(full) != y.size or full[-2:] != y.shape[-2:]:
-        raise low.wrong_shape(op, full)
-    product = float(a.scale) * float(b.scale) if low.profile.double_factors else float(np.float32(a.scale * b.scale))
-    factor = product / float(y.scale)
-    rescale = wide_rescale([factor]) if a.type == "INT16" else make_rescale(low.profile.elementwise, [factor])
-    fmt = INTEGER_FORMATS[y.type]
-    source = low.reshaped(op, acc, graph_shape(y.shape), "acc_shape")
-    low.requantize(op, source, rescale, (fmt.low, fmt.high))
+FLOAT_INPUTS = {"AsymmetricQuantizeInputs": "of float inputs with quantized weights, which are refused"}
 
-
-def _matrix(low: Lowering, op: Operator, position: int, lead: tuple[int, ...], adjoint: bool, suffix: str) -> str:
-    """One operand as a tensor of shape (lead, rows, columns): transposed and repeated where needed."""
-    tensor = low.tensor(op, position)
-    name = low.value(op, position)
-    index = np.arange(tensor.size).reshape(tensor.shape)
-    moved = np.broadcast_to(index.swapaxes(-1, -2) if adjoint else index, (*lead, *_ends(tensor.shape, adjoint)))
-    shape = moved.shape[1:] if moved.ndim > 2 and moved.shape[0] == 1 else moved.shape
-    if np.array_equal(moved.reshape(-1), np.arange(tensor.size)):
-        return low.reshaped(op, name, shape, f"{suffix}_shape")
-    quantization = low.quantization(tensor)
-    return low.step(
-        op, o.Gather, [name], f"{suffix}_moved", index=IntArray(moved.reshape(shape)), quantization=quantization
-    )
-
-
-def _ends(shape: tuple[int, ...], adjoint: bool) -> tuple[int, int]:
-    return (shape[-1], shape[-2]) if adjoint else (shape[-2], shape[-1])
-
-
-LOWERINGS: dict[str, Lower] = {
-    "CONV_2D": conv_2d,
-    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
-    "TRANSPOSE_CONV": transpose_conv,
-    "FULLY_CONNECTED": fully_connected,
-    "BATCH_MATMUL": batch_matmul,
+RECORDS: dict[str, Record] = {
+    "CONV_2D": Record(
+        lower=conv_2d,
+        options="Conv2DOptions",
+        reads=(
+            "Padding",
+            "StrideW",
+            "StrideH",
+            "FusedActivationFunction",
+            "DilationWFactor",
+            "DilationHFactor",
+            "QuantizedBiasType",
+        ),
+        xnnpack=xnnpack.with_bias,
+    ),
+    "DEPTHWISE_CONV_2D": Record(
+        lower=depthwise_conv_2d,
+        options="DepthwiseConv2DOptions",
+        reads=(
+            "Padding",
+            "StrideW",
+            "StrideH",
+            "FusedActivationFunction",
+            "DilationWFactor",
+            "DilationHFactor",
+            "DepthMultiplier",
+        ),
+        xnnpack=xnnpack.with_bias,
+    ),
+    "TRANSPOSE_CONV": Record(
+        lower=transpose_conv,
+        options="TransposeConvOptions",
+        reads=("Padding", "StrideW", "StrideH", "FusedActivationFunction", "QuantizedBiasType"),
+        xnnpack=xnnpack.transpose_conv,
+    ),
+    "FULLY_CONNECTED": Record(
+        lower=fully_connected,
+        options="FullyConnectedOptions",
+        reads=("FusedActivationFunction", "WeightsFormat", "KeepNumDims", "QuantizedBiasType"),
+        idle=FLOAT_INPUTS,
+        xnnpack=xnnpack.with_bias,
+    ),
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qsim.errors import ModelError
+from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.lower.context import (
     Lower,
     Lowering,
@@ -19,6 +20,7 @@ from qsim.importers.tflite.lower.context import (
     strips_batch,
 )
 from qsim.importers.tflite.lower.linear import image, window_padding
+from qsim.importers.tflite.lower.record import Record
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
@@ -247,6 +249,9 @@ def arg_max(low: Lowering, op: Operator) -> None:
     low.activations(op, [x], BOTH)
     if y.type not in ("INT32", "INT64"):
         raise low.unsupported(op, f"gives indices of type {y.type}", "use int32 indices")
+    stated = int(op.options["OutputType"])
+    if stated and stated != {"INT32": 2, "INT64": 4}[y.type]:
+        raise ModelError(f"{low.where(op)}: its output is {y.type}, its options say type {stated}.")
     stored = low.constant(op, 1, "axis").reshape(-1)
     rank = len(x.shape)
     if len(stored) != 1 or not -rank <= stored[0] < rank:
@@ -266,12 +271,28 @@ def arg_max(low: Lowering, op: Operator) -> None:
         low.result(op, o.Reshape, [low.step(op, o.ArgMax, [source], "index", axis=axis)])
 
 
-LOWERINGS: dict[str, Lower] = {
-    "AVERAGE_POOL_2D": average_pool,
-    "MAX_POOL_2D": max_pool,
-    "MEAN": _mean_or_sum(True),
-    "SUM": _mean_or_sum(False),
-    "REDUCE_MAX": _reduce_extremum("max"),
-    "REDUCE_MIN": _reduce_extremum("min"),
-    "ARG_MAX": arg_max,
+_POOL = ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction")
+
+RECORDS: dict[str, Record] = {
+    "AVERAGE_POOL_2D": Record(lower=average_pool, options="Pool2DOptions", reads=_POOL),
+    "MAX_POOL_2D": Record(lower=max_pool, options="Pool2DOptions", reads=_POOL),
+    "MEAN": Record(lower=_mean_or_sum(True), options="ReducerOptions", reads=("KeepDims",), xnnpack=xnnpack.always),
+    "SUM": Record(lower=_mean_or_sum(False), options="ReducerOptions", reads=("KeepDims",), xnnpack=xnnpack.always),
+    "REDUCE_MAX": Record(
+        lower=_reduce_extremum("max"),
+        options="ReducerOptions",
+        reads=("KeepDims",),
+        micro_lacks=("INT16",),
+        xnnpack=xnnpack.always,
+    ),
+    "REDUCE_MIN": Record(
+        lower=_reduce_extremum("min"),
+        options="ReducerOptions",
+        reads=("KeepDims",),
+        micro_lacks=("INT16",),
+        xnnpack=xnnpack.always,
+    ),
+    "ARG_MAX": Record(
+        lower=arg_max, options="ArgMaxOptions", required=False, reads=("OutputType",), micro_lacks=("INT16",)
+    ),
 }

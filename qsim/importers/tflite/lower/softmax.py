@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.lower.context import Lower, Lowering, identity_rescale, make_rescale
+from qsim.importers.tflite.lower.context import Lowering, identity_rescale, make_rescale
+from qsim.importers.tflite.lower.record import Record
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Rounding, quantize_multiplier, shift_only
@@ -182,4 +183,6 @@ def _interpolated(low: Lowering, op: Operator, source: str, name: str, table: li
     return low.step(op, o.Add, [base, rise], name, shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
 
 
-LOWERINGS: dict[str, Lower] = {"SOFTMAX": softmax}
+RECORDS: dict[str, Record] = {
+    "SOFTMAX": Record(lower=softmax, options="SoftmaxOptions", reads=("Beta",)),
+}
