@@ -52,7 +52,7 @@ def test_a_field_that_nothing_reads_is_refused_by_name(monkeypatch: pytest.Monke
     assert made is not None
     blind = {**OPERATORS, "SOFTMAX": dataclasses.replace(OPERATORS["SOFTMAX"], reads=())}
     monkeypatch.setattr(reader, "OPERATORS", blind)
-    with pytest.raises(UnsupportedError, match="Beta = 1.5, which qsim does not read") as caught:
+    with pytest.raises(UnsupportedError, match=r"Beta = 1\.5, which qsim does not read") as caught:
         load_tflite(made[1])
     assert "Beta = 0.0" in str(caught.value)
 
@@ -102,4 +102,12 @@ def test_a_depth_multiplier_that_does_not_fit_is_refused() -> None:
     made = changed(build("DEPTHWISE_CONV_2D", 0), "DEPTHWISE_CONV_2D", "depthMultiplier", 7)
     assert made is not None
     with pytest.raises(ModelError, match="depth multiplier 7"):
+        load_tflite(made[1])
+
+
+def test_a_dropped_axis_with_a_negative_stride_is_refused() -> None:
+    """Every engine leaves its output unwritten there."""
+    made = changed(build("STRIDED_SLICE", 0), "STRIDED_SLICE", "shrinkAxisMask", 4)
+    assert made is not None
+    with pytest.raises(UnsupportedError, match="steps backwards"):
         load_tflite(made[1])

@@ -12,7 +12,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from tflite_make import RESOLVERS, Interpreter, fb, litert, random_codes, simulate, tflm
+from ai_edge_litert.interpreter import Interpreter
+from tflite_make import RESOLVERS, litert, random_codes, simulate, tflm
+from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as fb
 from tflite_ops import CASES, CASES16, build
 
 from qsim.errors import QsimError
@@ -155,7 +157,7 @@ def outcome(data: bytes, profile: str) -> str:
 def values(name: str, old: Any) -> tuple[Any, ...]:
     if name in VALUES:
         return VALUES[name]
-    return (not old,) if isinstance(old, bool | np.bool_) else (1, 2)
+    return (True, False) if isinstance(old, bool | np.bool_) else (1, 2)
 
 
 def models(operator: str, seeds: int) -> Iterator[tuple[str, bytes]]:

@@ -76,8 +76,18 @@ def strided_slice(low: Lowering, op: Operator) -> None:
     begin, end, strides = (bounded(low, op, i, what, rank) for i, what in ((1, "begin"), (2, "end"), (3, "strides")))
     if 0 in strides:
         raise ModelError(f"{low.where(op)} has the stride 0.")
+    if _drops_backwards(op, strides):
+        raise low.unsupported(
+            op,
+            "drops an axis along which it steps backwards, where the engines take nothing",
+            "give that axis the stride 1",
+        )
     taken = take_strided(flat_index(x), begin, end, strides, op.options, low.where(op))
     gathered(low, op, 0, taken)
+
+
+def _drops_backwards(op: Operator, strides: Sequence[int]) -> bool:
+    return any(stride < 0 and int(op.options["ShrinkAxisMask"]) >> axis & 1 for axis, stride in enumerate(strides))
 
 
 def take_strided(
@@ -167,6 +177,8 @@ def _fold_slice(op: Operator, x: list[Array]) -> Array | None:
     begin, end, strides = ([int(v) for v in a.reshape(-1)] for a in x[1:4])
     if 0 in strides:
         raise ValueError("stride 0")
+    if _drops_backwards(op, strides):
+        return None
     return take_strided(x[0], begin, end, strides, op.options, f"operator {op.index} ({op.name})")
 
 
