@@ -103,9 +103,10 @@ def diff_command(
         raise UsageError("give either --against X or --profiles A,B")
     page = _page(report)
     if profiles is not None:
-        if page or source.profile or source.rescale or ports or clock or reset_n:
+        if page or source.profile or source.rescale or source.weights_format or ports or clock or reset_n:
             raise UsageError(
-                "--profiles compares on its own: leave --profile, --rescale, --report, --port and --clock out"
+                "--profiles compares on its own: leave --profile, --rescale, --weights-format, --report, --port and "
+                "--clock out"
             )
         return _profiles(source, profiles, input_file, codes, samples, seed)
     assert against is not None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qsim.errors import UsageError
 from qsim.importers import ModelSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,9 +24,17 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         input_format: str | None,
         profile: str | None,
         rescale: str | None,
+        weights_format: tuple[str, ...],
         **others: Any,
     ) -> Any:
-        source = ModelSource(model=model, weights=weights, input_format=input_format, profile=profile, rescale=rescale)
+        source = ModelSource(
+            model=model,
+            weights=weights,
+            input_format=input_format,
+            profile=profile,
+            rescale=rescale,
+            weights_format=_weights_formats(weights_format),
+        )
         return command(source=source, **others)
 
     decorated: Callable[..., Any] = with_source
@@ -35,6 +44,13 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="HOW",
             help="Of a (Q)Keras model, for factors that are no powers of two: 'exact' (default: the same codes on the "
             "whole proven range) or 'multiplier:N' (at most N bits; differing codes are counted).",
+        ),
+        click.option(
+            "--weights-format",
+            metavar="[LAYER=]FORMAT",
+            multiple=True,
+            help="Of a Keras model's layers with float weights: 'fixed<8,1>' for all, 'head=fixed<6,1>' for one; may "
+            "be given several times.",
         ),
         click.option("--profile", metavar="NAME", help="Numeric profile (qkeras, tflm, litert-ref, ...)."),
         click.option(
@@ -47,6 +63,18 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         decorated = decorate(decorated)
     return decorated
+
+
+def _weights_formats(given: tuple[str, ...]) -> dict[str, str] | None:
+    """Layer name -> format, '*' for all others. Raises UsageError where a layer is named twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, chosen = text.rpartition("=")
+        key = name if equals else "*"
+        if key in found:
+            raise UsageError(f"--weights-format is given twice for {'all layers' if key == '*' else key}.")
+        found[key] = chosen
+    return found or None
 
 
 def input_options(command: Command) -> Command:

@@ -14,6 +14,7 @@ from qsim.ir import Graph
 from qsim.numerics import FixedPoint
 
 InputFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
+WeightsFormat = str | FixedPoint | Mapping[str, "str | FixedPoint"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class ModelSource:
     input_format: InputFormat = None
     profile: str | None = None
     rescale: str | None = None
+    weights_format: WeightsFormat = None
 
     @property
     def path(self) -> Path | None:

@@ -11,6 +11,7 @@ from qsim.ir import Graph
 from qsim.proof.saved import read_graph
 
 KERAS_PROFILES = ("qkeras",)
+WEIGHTS_FORMAT = "weights_format is for float layers of (Q)Keras models, and this source's are quantized; give none."
 
 
 class TfliteFiles:
@@ -29,6 +30,7 @@ class TfliteFiles:
         source.refuse(
             weights=own,
             input_format=own,
+            weights_format=WEIGHTS_FORMAT,
             rescale=f"rescale {source.rescale!r} is for (Q)Keras models: a .tflite file's multipliers are the file's "
             "own, as its engines use them, so any other would be another network. Leave rescale out.",
         )
@@ -52,7 +54,10 @@ class OnnxFiles:
     def load(self, source: ModelSource) -> Graph:
         from qsim.importers.onnx import load_onnx
 
-        source.refuse(weights="an .onnx file holds its weights, or names the files beside it; give none.")
+        source.refuse(
+            weights="an .onnx file holds its weights, or names the files beside it; give none.",
+            weights_format=WEIGHTS_FORMAT,
+        )
         return load_onnx(source)
 
     def survey(self, source: ModelSource) -> Sequence[SurveyEntry]:
@@ -79,6 +84,7 @@ class SavedGraphs:
             weights=own,
             input_format=own,
             profile=own,
+            weights_format=WEIGHTS_FORMAT,
             rescale=f"rescale {source.rescale!r} is for (Q)Keras models: a qsim graph holds its rescales, so any other "
             "would be another network. Leave rescale out.",
         )
@@ -98,7 +104,7 @@ class KerasModels:
     """Keras files and Keras models in memory; those that tfmot has wrapped are lowered by its rules."""
 
     kind = "a Keras model"
-    options = ("weights", "input_format", "profile", "rescale")
+    options = ("weights", "input_format", "profile", "rescale", "weights_format")
 
     def recognises(self, source: ModelSource) -> bool:
         return source.path is not None or all(hasattr(source.model, name) for name in ("layers", "get_config"))
@@ -118,6 +124,7 @@ class KerasModels:
             model = with_live_quantizers(model, source.model)
         if is_tfmot(model):
             source.refuse(
+                weights_format=WEIGHTS_FORMAT,
                 input_format="a tfmot model quantizes its input itself (quantize_layer); give no input_format.",
                 rescale=f"rescale {source.rescale!r} is for (Q)Keras models: a tfmot model is computed with the "
                 "multipliers of its conversion to TFLite, so any other would be another network. Leave rescale out.",
@@ -125,7 +132,7 @@ class KerasModels:
             return lower_tfmot(model, source.profile)
         if source.profile not in (None, *KERAS_PROFILES):
             raise UsageError(f"profile {source.profile!r} is not one of a Keras model's: {', '.join(KERAS_PROFILES)}.")
-        return lower(model, source.input_format, source.profile or KERAS_PROFILES[0], source.rescale)
+        return lower(model, source.but(profile=source.profile or KERAS_PROFILES[0]))
 
     def survey(self, source: ModelSource) -> Sequence[SurveyEntry]:
         from qsim.importers.keras.lower.graph import survey

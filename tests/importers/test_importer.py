@@ -41,6 +41,7 @@ def test_each_source_has_one_importer(saved: Path, tmp_path: Path) -> None:
 
 def test_options_of_another_importer_are_refused(saved: Path) -> None:
     given = {"weights": "w.h5", "input_format": "int8", "profile": "tflm", "rescale": "multiplier:8"}
+    given["weights_format"] = "fixed<8,1>"
     for path in (saved, Path("nowhere.tflite")):
         importer = importer_of(ModelSource(model=path))
         for name, value in given.items():

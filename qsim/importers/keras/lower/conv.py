@@ -40,7 +40,7 @@ def quantized_by(ctx: Context, node: LayerNode, variable: str, key: str, shape: 
         raise UnsupportedError(
             f"the weights {name!r} of this {node.class_name} have no quantizer; float weights have no exact integers",
             way_out=f"use {'' if node.class_name.startswith('Q') else 'Q'}{node.class_name} with {key}, such as "
-            "quantized_bits(8,0,alpha=1)",
+            "quantized_bits(8,0,alpha=1), or let qsim quantize them: --weights-format 'fixed<8,1>'",
         )
     return quantize(ctx, node, name, twin.as_kernel(), array)
 

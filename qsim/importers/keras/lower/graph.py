@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from qsim.errors import ModelError, QsimError, UnsupportedError, UsageError
-from qsim.importers.importer import InputFormat, SurveyEntry
+from qsim.importers.importer import InputFormat, ModelSource, SurveyEntry
 from qsim.importers.keras.lower import activation as lower_activation
 from qsim.importers.keras.lower import conv as lower_conv
 from qsim.importers.keras.lower import linear as lower_linear
@@ -20,6 +20,7 @@ from qsim.importers.keras.lower import pool as lower_pool
 from qsim.importers.keras.lower import recurrent as lower_recurrent
 from qsim.importers.keras.lower import shape as lower_shape
 from qsim.importers.keras.lower.context import Context
+from qsim.importers.keras.lower.floats import formatted
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
 from qsim.importers.keras.lower.record import Record
 from qsim.importers.keras.lower.wrapped import note_masks, unwrapped
@@ -52,27 +53,27 @@ LAYERS: dict[str, Record] = {
 """Layer class -> its record. InputLayer and TimeDistributed are handled here."""
 
 
-def lower(
-    model: KerasModel, input_format: InputFormat = None, profile: str = "qkeras", rescale: str | None = None
-) -> Graph:
-    """The integer graph of ``model``.
+def lower(model: KerasModel, source: ModelSource) -> Graph:
+    """The integer graph of ``model``, which was read from ``source``.
 
-    input_format: the number format of the real inputs, for all or by input name; needed where an input does not go
-    straight into one QActivation with a uniform quantizer. rescale: "exact" or "multiplier:N" (``Rescaling.parse``).
+    Of the source, input_format is the number format of the real inputs, for all or by input name, needed where an input
+    does not go straight into one QActivation with a uniform quantizer; rescale is "exact" or "multiplier:N"
+    (``Rescaling.parse``); weights_format see ``floats``.
     Raises UnsupportedError, naming layer, reason and way out, for whatever cannot be reproduced exactly; ModelError
     for weights that are missing, misshapen or not finite; UsageError for a bad ``input_format``.
     """
-    b = GraphBuilder(model.name, profile)
+    b = GraphBuilder(model.name, source.profile or "qkeras")
     for node in model.nodes:
         note_masks(b, node)
     model = dataclasses.replace(model, nodes=tuple(unwrapped(node) for node in model.nodes))
-    ctx = Context(model, b, Rescaling.parse(rescale))
+    model = formatted(model, source.weights_format, LAYERS, b)
+    ctx = Context(model, b, Rescaling.parse(source.rescale))
     for node in model.nodes:
         _check_dtype(node)
         if node.class_name != "InputLayer" and not _is_operation(node):
             _record(node)  # before the operations that Keras adds for it, as it does for Masking
         _note_quantizers(b, node)
-    formats = _formats(model, input_format)
+    formats = _formats(model, source.input_format)
     by_name = {node.name: node for node in model.nodes}
     values = {name: [_input(ctx, by_name[name], formats.get(name))] for name in model.inputs}
     for node in model.nodes:

@@ -32,7 +32,7 @@ def quantized_kernel(ctx: Context, node: LayerNode, name: str, shape: tuple[int,
         raise UnsupportedError(
             f"the weights {name!r} of this {node.class_name} have no quantizer; float weights have no exact integers",
             way_out=f"use {'' if node.class_name.startswith('Q') else 'Q'}{node.class_name} with {name}_quantizer, "
-            "such as quantized_bits(8,0,alpha=1)",
+            "such as quantized_bits(8,0,alpha=1), or let qsim quantize them: --weights-format 'fixed<8,1>'",
         )
     return quantize(ctx, node, name, twin.as_kernel(), array)
 
