@@ -102,7 +102,7 @@ def read(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("vcd", 60), ("fst", 30), *(pytest.param(k, 3000, marks=pytest.mark.slow) for k in ("vcd", "fst"))],
+    [("vcd", 25), ("fst", 12), *(pytest.param(k, 3000, marks=pytest.mark.slow) for k in ("vcd", "fst"))],
 )
 def test_damaged_waveforms(kind: str, count: int, tmp_path: Path) -> None:
     path = tmp_path / f"wave.{kind}"
