@@ -6,6 +6,7 @@
 #   make test-coverage   the test suite with a report of the lines that it runs
 #   make matrix  docs/qkeras.md: every QKeras layer and quantizer in every target (half an hour or more)
 #   make causes  docs/causes.md: every injected fault, and what qsim diff says of it (some minutes)
+#   make mutants  some seventy faults of one line, one after the other: the tests must notice each (twenty minutes)
 #   make clean   removes what demo and tests left, and the virtual environments
 #
 # Two virtual environments, reused while pyproject.toml is unchanged: .venv for the demo (without TensorFlow), and
@@ -20,7 +21,7 @@ JOBS ?= 2
 # Builds inside the demo and the tests start make themselves; they must not inherit this make's flags.
 CLEAN = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS
 
-.PHONY: demo test test-coverage lint types matrix causes clean
+.PHONY: demo test test-coverage lint types matrix causes mutants clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_ENV)/.installed-demo
@@ -43,6 +44,9 @@ matrix: $(DEV_ENV)/.installed-dev
 
 causes: $(DEV_ENV)/.installed-dev
 	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/causes_table.py
+
+mutants: $(DEV_ENV)/.installed-dev
+	$(CLEAN) $(DEV_ENV)/bin/python benchmarks/mutants.py
 
 clean:
 	rm -rf .venv .venv-dev qsim-demo build dist .pytest_cache .mypy_cache .ruff_cache

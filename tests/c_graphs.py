@@ -78,6 +78,11 @@ def schemes() -> Graph:
                 outs.append(requantize(net, x, rescale=r, low=-(1 << 31), high=(1 << 31) - 1, input_zero_point=3))
             r, other = tflite(extremes, [4] * 6, scheme), shift_only(2, Rounding.TRN_ZERO)
             outs.append(requantize(net, x, rescale=r, negative=other, low=-300, high=300, zero_point=-5))
+    # A shift by 62 in all, with products that reach half of it.
+    top = net.input((4, 6), IntFormat(31, True), name="w")
+    for shifts in ([31] * 6, [30, 31, 32, 33, 0, 40]):
+        r = tflite(extremes[::-1], shifts, Scheme.TFLITE_SINGLE)
+        outs.append(requantize(net, top, rescale=r, low=-(1 << 31), high=(1 << 31) - 1))
     wide = net.input((4, 6), IntFormat(34, True), name="z")
     floats = [1 << 23, (1 << 24) - 1, 8388609, -12345677, 3, 1]
     for x in (small, medium, wide):

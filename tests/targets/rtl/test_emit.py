@@ -147,3 +147,14 @@ def test_ports_of_several_inputs_and_outputs() -> None:
     assert (ports["s_axis_b"].width, ports["s_axis_b"].tdata, ports["s_axis_b"].signed) == (11, 16, False)
     readme = files(_two_inputs(), "rtl")["README.md"]
     assert "| `s_axis_b` | b | 2 x 3 | 6 | unsigned, 11 bits | 16 bits |" in readme
+
+
+def test_every_fifo_has_the_depth_of_the_schedule() -> None:
+    design = plan(small_cnn())
+    top = str(files(small_cnn(), "rtl")[f"{design.module}.sv"])
+    found = {name: int(depth) for depth, name in re.findall(r"\.DEPTH\((\d+)\)\s*\) (\w+)_fifo \(", top)}
+    depths = design.schedule.depths
+    links = [link for stream in design.network.streams for link in design.network.links[stream]]
+    wanted = {f"{design.names[k.stream]}__q{design.network.links[k.stream].index(k)}": depths[k] for k in links}
+    assert found == wanted
+    assert max(found.values()) > 2
