@@ -10,15 +10,9 @@ import numpy as np
 
 from qsim.importers.tflite import fixedpoint as fx
 from qsim.importers.tflite import xnnpack
-from qsim.importers.tflite.lower.context import (
-    Lower,
-    Lowering,
-    byte_rescale,
-    graph_shape,
-    identity_rescale,
-    make_rescale,
-)
+from qsim.importers.tflite.lower.context import Lower, Lowering, graph_shape
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import byte_rescale, identity_rescale, make_rescale
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, quantize_multiplier, scalar
@@ -93,34 +87,38 @@ def prelu(low: Lowering, op: Operator) -> None:
     none = dataclasses.replace(identity_rescale(), multiplier=scalar(0))
     bound = 1 << 31
     positive = low.step(
-        op,
-        o.Requantize,
-        [source],
-        "positive",
-        rescale=up,
-        negative=none,
-        input_zero_point=z,
-        overflow=Overflow.SAT,
-        low=0,
-        high=bound - 1,
+        o.Requantize(
+            inputs=(source,),
+            **low.at(op, "positive"),
+            rescale=up,
+            negative=none,
+            input_zero_point=z,
+            overflow=Overflow.SAT,
+            low=0,
+            high=bound - 1,
+        )
     )
     below = low.step(
-        op,
-        o.Requantize,
-        [source],
-        "below",
-        rescale=identity_rescale(),
-        input_zero_point=z,
-        overflow=Overflow.SAT,
-        low=min(fmt.low - z, 0),
-        high=0,
+        o.Requantize(
+            inputs=(source,),
+            **low.at(op, "below"),
+            rescale=identity_rescale(),
+            input_zero_point=z,
+            overflow=Overflow.SAT,
+            low=min(fmt.low - z, 0),
+            high=0,
+        )
     )
-    slopes = low.step(op, o.Constant, [], "slopes", values=IntArray(values))
-    product = low.step(op, o.Mul, [below, slopes], "product")
+    slopes = low.step(o.Constant(inputs=(), **low.at(op, "slopes"), values=IntArray(values)))
+    product = low.step(o.Mul(inputs=(below, slopes), **low.at(op, "product")))
     negative = low.step(
-        op, o.Requantize, [product], "negative", rescale=down, overflow=Overflow.SAT, low=-bound, high=bound - 1
+        o.Requantize(
+            inputs=(product,), **low.at(op, "negative"), rescale=down, overflow=Overflow.SAT, low=-bound, high=bound - 1
+        )
     )
-    total = low.step(op, o.Add, [positive, negative], "sum", shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    total = low.step(
+        o.Add(inputs=(positive, negative), **low.at(op, "sum"), shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    )
     out = INTEGER_FORMATS[y.type]
     low.requantize(op, total, identity_rescale(), (out.low, out.high))
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 
 from qsim.importers.tflite import xnnpack
-from qsim.importers.tflite.lower.context import (
-    Lower,
-    Lowering,
-    byte_rescale,
-    graph_shape,
-    identity_rescale,
-    make_rescale,
-)
+from qsim.importers.tflite.lower.context import Lower, Lowering, graph_shape
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import byte_rescale, identity_rescale, make_rescale
 from qsim.importers.tflite.lower.vector import Chain, Kernel, lower_pair
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
@@ -121,18 +116,20 @@ def _fixed_sum(low: Lowering, op: Operator, sign: int) -> None:
         multiplier, fmt = round(float(ratio) * (1 << shift)), INTEGER_FORMATS[t.type]
         names.append(
             low.step(
-                op,
-                o.Requantize,
-                [low.value(op, position)],
-                f"scaled{position + 1}",
-                rescale=dataclasses.replace(identity_rescale(), multiplier=scalar(multiplier)),
-                input_zero_point=t.zero_point,
-                overflow=Overflow.SAT,
-                low=(fmt.low - t.zero_point) * multiplier,
-                high=(fmt.high - t.zero_point) * multiplier,
+                o.Requantize(
+                    inputs=(low.value(op, position),),
+                    **low.at(op, f"scaled{position + 1}"),
+                    rescale=dataclasses.replace(identity_rescale(), multiplier=scalar(multiplier)),
+                    input_zero_point=t.zero_point,
+                    overflow=Overflow.SAT,
+                    low=(fmt.low - t.zero_point) * multiplier,
+                    high=(fmt.high - t.zero_point) * multiplier,
+                )
             )
         )
-    total = low.step(op, o.Add, names, "acc", shifts=(0, 0), signs=(1, sign), zero_points=(0, 0))
+    total = low.step(
+        o.Add(inputs=tuple(names), **low.at(op, "acc"), shifts=(0, 0), signs=(1, sign), zero_points=(0, 0))
+    )
     low.requantize(op, total, shift_only(shift, Rounding.RND), low.activation_range(op, y))
 
 
@@ -155,13 +152,13 @@ def mul(low: Lowering, op: Operator) -> None:
     lower_pair(low, op, scalar_code, lambda _: dataclasses.replace(scalar_code, narrow="saturate"))
 
 
-def _extremum(kind: str) -> Lower:
+def _extremum(kind: Literal["max", "min"]) -> Lower:
     def lower(low: Lowering, op: Operator) -> None:
         """y = max or min of the bare codes: all three tensors have one quantization."""
         a, b, y = low.tensor(op, 0), low.tensor(op, 1), low.output(op)
         low.activations(op, [a, b, y], BOTH)
         low.same_quantization(op, [a, b, y])
-        low.result(op, o.Extremum, [low.value(op, 0), low.value(op, 1)], kind=kind, shifts=(0, 0))
+        low.result(op, o.Extremum(inputs=(low.value(op, 0), low.value(op, 1)), **low.end(op), kind=kind, shifts=(0, 0)))
 
     return lower
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from qsim.errors import ModelError, UnsupportedError
 from qsim.importers.tflite.exact import step_function
+from qsim.importers.tflite.lower.rescales import identity_rescale, make_rescale
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteModel, TfliteTensor
 from qsim.importers.tflite.profiles import Profile
 from qsim.ir import Quantization
@@ -24,20 +25,11 @@ from qsim.numerics import (
     IntFormat,
     Overflow,
     Rescale,
-    Rounding,
     Scheme,
-    quantize_multiplier,
-    scalar,
 )
 from qsim.proof.builder import GraphBuilder
 
 INT32 = IntFormat(32, True)
-_OWN_ROUNDING = {
-    Scheme.TFLITE_DOUBLE: Rounding.RND_INF,
-    Scheme.TFLITE_UPWARD: Rounding.RND,
-    Scheme.TFLITE_SINGLE: Rounding.RND,
-    Scheme.FLOAT32: Rounding.RND_CONV,
-}
 _FUSED = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 UNIT = Quantization.of(Fraction(1))
 
@@ -54,49 +46,11 @@ def strips_batch(shape: Sequence[int]) -> bool:
     return len(shape) > 1 and shape[0] == 1
 
 
-def make_rescale(scheme: Scheme, factors: Sequence[float]) -> Rescale:
-    """A rescale by real factors: one for the tensor or one per channel.
+class Place(TypedDict):
+    """The part of an op's fields that says where it stands."""
 
-    FLOAT32 takes each factor as the float32 that it is; the TFLite schemes take QuantizeMultiplier of it.
-    """
-    if scheme is Scheme.FLOAT32:
-        pairs = [_float32_pair(f) for f in factors]
-    else:
-        pairs = [quantize_multiplier(f) for f in factors]
-    return paired_rescale(scheme, pairs)
-
-
-def paired_rescale(scheme: Scheme, pairs: Sequence[tuple[int, int]]) -> Rescale:
-    """A rescale from (multiplier, right shift) pairs; per channel only where they differ."""
-    if all(p == pairs[0] for p in pairs):
-        multiplier, shift = scalar(pairs[0][0]), scalar(pairs[0][1])
-    else:
-        multiplier, shift = IntArray([m for m, _ in pairs]), IntArray([s for _, s in pairs])
-    return Rescale(multiplier=multiplier, addend=scalar(0), shift=shift, rounding=_OWN_ROUNDING[scheme], scheme=scheme)
-
-
-def wide_rescale(factors: Sequence[float]) -> Rescale:
-    """TFLite's MultiplyByQuantizedMultiplier for 64-bit accumulators: a 16-bit multiplier, rounded half up once.
-
-    (x * reduced + 2**(14+s)) >> (15+s), reduced = min((m + 2**15) >> 16, 0x7FFF).
-    """
-    pairs = []
-    for factor in factors:
-        m, s = quantize_multiplier(factor)
-        pairs.append(((m + (1 << 15)) >> 16 if m < 0x7FFF0000 else 0x7FFF, 15 + s))
-    one = all(p == pairs[0] for p in pairs)
-    return Rescale(
-        multiplier=scalar(pairs[0][0]) if one else IntArray([m for m, _ in pairs]),
-        addend=scalar(0),
-        shift=scalar(pairs[0][1]) if one else IntArray([s for _, s in pairs]),
-        rounding=Rounding.RND,
-        scheme=Scheme.PLAIN,
-    )
-
-
-def _float32_pair(factor: float) -> tuple[int, int]:
-    mantissa, exponent = np.frexp(np.float32(factor))
-    return int(mantissa * (1 << 24)), 24 - int(exponent)
+    output: str
+    layer: str
 
 
 class Lowering:
@@ -230,41 +184,37 @@ class Lowering:
             )
         return self.names[tensor.index]
 
+    def at(self, op: Operator, suffix: str) -> Place:
+        """Where an intermediate op stands: its output ``<layer>.<suffix>`` and its layer."""
+        layer = self.layer(op)
+        return {"output": f"{layer}.{suffix}", "layer": layer}
+
+    def end(self, op: Operator, position: int = 0) -> Place:
+        """Where the op stands that makes an output of the operator."""
+        name = self.output(op, position).name
+        return {"output": name, "layer": name}
+
     def step(
         self,
-        op: Operator,
-        op_class: type[o.Op],
-        inputs: Sequence[str],
-        suffix: str,
+        made: o.Op,
         *,
         quantization: Quantization = UNIT,
         format: IntFormat | None = None,
         shape: Sequence[int] | None = None,
-        **fields: Any,
     ) -> str:
-        """Add an intermediate tensor ``<layer>.<suffix>``, in its least format if none is given."""
-        layer = self.layer(op)
-        made = op_class(inputs=tuple(inputs), output=f"{layer}.{suffix}", layer=layer, **fields)
+        """Add an intermediate op (see ``at``), its tensor in the least format if none is given."""
         return self.builder.add(made, quantization=quantization, format=format, shape=shape)
 
-    def result(
-        self,
-        op: Operator,
-        op_class: type[o.Op],
-        inputs: Sequence[str],
-        position: int = 0,
-        *,
-        shape: Sequence[int] | None = None,
-        **fields: Any,
-    ) -> str:
-        """Add the op that makes the operator's output tensor, in the output's own type; the shape must agree."""
+    def result(self, op: Operator, made: o.Op, position: int = 0, *, shape: Sequence[int] | None = None) -> str:
+        """Add the op that makes the operator's output tensor (see ``end``), in the output's own type; the shape must
+        agree."""
         tensor = self.output(op, position)
         expected = graph_shape(tensor.shape)
         name = self.builder.add(
-            op_class(inputs=tuple(inputs), output=tensor.name, layer=tensor.name, **fields),
+            made,
             quantization=self.quantization(tensor),
             format=INTEGER_FORMATS[tensor.type],
-            shape=shape or (expected if op_class in (o.Reshape, o.Slice) else None),
+            shape=shape or (expected if isinstance(made, o.Reshape | o.Slice) else None),
         )
         if self.builder.tensor(name).shape != expected:
             raise self.wrong_shape(op, self.builder.tensor(name).shape)
@@ -279,7 +229,10 @@ class Lowering:
         if tensor.size != int(np.prod(shape, dtype=np.int64)):
             raise ModelError(f"{self.where(op)}: {name!r} of shape {tensor.shape} cannot be read as {tuple(shape)}.")
         return self.step(
-            op, o.Reshape, [name], suffix, shape=shape, quantization=tensor.quantization, format=tensor.format
+            o.Reshape(inputs=(name,), **self.at(op, suffix)),
+            shape=shape,
+            quantization=tensor.quantization,
+            format=tensor.format,
         )
 
     # Rules ------------------------------------------------------------------------------------------------------
@@ -333,22 +286,26 @@ class Lowering:
         source: str,
         rescale: Rescale,
         bounds: tuple[int, int],
+        *,
         position: int = 0,
-        **fields: Any,
+        input_zero_point: int = 0,
+        zero_point: int | None = None,
+        negative: Rescale | None = None,
     ) -> str:
-        """The last step of most operators: rescale, add the output's zero point, clip to ``bounds``."""
-        fields.setdefault("zero_point", self.output(op, position).zero_point)
-        return self.result(
-            op,
-            o.Requantize,
-            [source],
-            position,
+        """The last step of most operators: rescale, add the zero point (the output's, unless given), clip to
+        ``bounds``."""
+        made = o.Requantize(
+            inputs=(source,),
+            **self.end(op, position),
             rescale=rescale,
+            negative=negative,
+            input_zero_point=input_zero_point,
+            zero_point=self.output(op, position).zero_point if zero_point is None else zero_point,
             overflow=Overflow.SAT,
             low=bounds[0],
             high=bounds[1],
-            **fields,
         )
+        return self.result(op, made, position)
 
     def requantize_lanes(
         self,
@@ -357,7 +314,9 @@ class Lowering:
         scheme: Scheme,
         factors: Sequence[float],
         bounds: tuple[int, int],
-        **fields: Any,
+        *,
+        input_zero_point: int = 0,
+        zero_point: int | None = None,
     ) -> None:
         """``requantize`` by real factors (one, or one per channel), where the channels beyond the engine's last full
         vector are rescaled with TFLITE_DOUBLE: as one op, or as two on slices, joined again (and brought into the
@@ -366,78 +325,66 @@ class Lowering:
         channels, lanes = shape[-1], self.profile.lanes.get(op.name, 1)
         whole = channels // lanes * lanes
         if whole in (0, channels):
-            chosen = scheme if whole else Scheme.TFLITE_DOUBLE
-            self.requantize(op, source, make_rescale(chosen, factors), bounds, **fields)
+            rescale = make_rescale(scheme if whole else Scheme.TFLITE_DOUBLE, factors)
+            self.requantize(op, source, rescale, bounds, input_zero_point=input_zero_point, zero_point=zero_point)
             return
-        fields.setdefault("zero_point", self.output(op).zero_point)
+        quantization = self.quantization(self.output(op))
         parts = []
         stretches = ((0, whole, scheme, "lanes"), (whole, channels, Scheme.TFLITE_DOUBLE, "rest"))
         for first, last, chosen, name in stretches:
             begin, strides = (*(0 for _ in shape[1:]), first), (1,) * len(shape)
-            size = (*shape[:-1], last - first)
-            part = self.step(op, o.Slice, [source], f"{name}_acc", begin=begin, strides=strides, shape=size)
-            some = factors if len(factors) == 1 else factors[first:last]
-            parts.append(
-                self.step(
-                    op,
-                    o.Requantize,
-                    [part],
-                    name,
-                    quantization=self.quantization(self.output(op)),
-                    rescale=make_rescale(chosen, some),
-                    overflow=Overflow.SAT,
-                    low=bounds[0],
-                    high=bounds[1],
-                    **fields,
-                )
+            part = self.step(
+                o.Slice(inputs=(source,), **self.at(op, f"{name}_acc"), begin=begin, strides=strides),
+                shape=(*shape[:-1], last - first),
             )
+            made = o.Requantize(
+                inputs=(part,),
+                **self.at(op, name),
+                rescale=make_rescale(chosen, factors if len(factors) == 1 else factors[first:last]),
+                input_zero_point=input_zero_point,
+                zero_point=self.output(op).zero_point if zero_point is None else zero_point,
+                overflow=Overflow.SAT,
+                low=bounds[0],
+                high=bounds[1],
+            )
+            parts.append(self.step(made, quantization=quantization))
+        axis = len(shape) - 1
         if (*shape[:-1], channels) == graph_shape(self.output(op).shape):
-            self.result(op, o.Concat, parts, axis=len(shape) - 1)
+            self.result(op, o.Concat(inputs=tuple(parts), **self.end(op), axis=axis))
         else:
-            joined = self.step(
-                op, o.Concat, parts, "joined", axis=len(shape) - 1, quantization=self.quantization(self.output(op))
-            )
-            self.result(op, o.Reshape, [joined])
+            made_of = o.Concat(inputs=tuple(parts), **self.at(op, "joined"), axis=axis)
+            joined = self.step(made_of, quantization=quantization)
+            self.result(op, o.Reshape(inputs=(joined,), **self.end(op)))
 
     def table(self, op: Operator, code: Callable[[int], int]) -> None:
         """The output as table[x] over every code of the input's type."""
         fmt = INTEGER_FORMATS[self.tensor(op, 0).type]
         values = [code(x) for x in range(fmt.low, fmt.high + 1)]
-        self.result(op, o.Lookup, [self.value(op, 0)], table=IntArray([values]), table_low=fmt.low)
+        self.result(
+            op, o.Lookup(inputs=(self.value(op, 0),), **self.end(op), table=IntArray([values]), table_low=fmt.low)
+        )
 
     def stepped(self, op: Operator, source: str, function: Callable[[Array], Array]) -> None:
         """The output as ``function`` of the integers of ``source``; it must not fall over their proven range."""
         low, high = self.builder.tensor(source).range
         thresholds, base = step_function(function, low, high)
-        self.result(op, o.Threshold, [source], thresholds=thresholds, base=IntArray([base]), step=IntArray([1]))
+        self.result(
+            op,
+            o.Threshold(
+                inputs=(source,), **self.end(op), thresholds=thresholds, base=IntArray([base]), step=IntArray([1])
+            ),
+        )
 
     def clipped(self, op: Operator, source: str, bounds: tuple[int, int]) -> str:
         """The output as ``source`` clipped to ``bounds``; no step where that changes nothing is needed for shape."""
         return self.result(
             op,
-            o.Requantize,
-            [source],
-            rescale=identity_rescale(),
-            overflow=Overflow.SAT,
-            low=bounds[0],
-            high=bounds[1],
+            o.Requantize(
+                inputs=(source,),
+                **self.end(op),
+                rescale=identity_rescale(),
+                overflow=Overflow.SAT,
+                low=bounds[0],
+                high=bounds[1],
+            ),
         )
-
-
-def identity_rescale() -> Rescale:
-    """r(x) = x."""
-    return Rescale(multiplier=scalar(1), addend=scalar(0), shift=scalar(0), rounding=Rounding.TRN, scheme=Scheme.PLAIN)
-
-
-def byte_rescale(x: TfliteTensor, y: TfliteTensor, up: np.float32, down: np.float32) -> Callable[[int], int]:
-    """XNNPACK's int8 to int8: code -> clip(((code - zx) * m + 128 >> 8) + zy), m = round_half_even(256 * factor), the
-    factor being ``up`` for codes of at least zx and ``down`` below it."""
-    multipliers = [int(np.rint(np.float32(256) * factor)) for factor in (up, down)]
-    fmt = INTEGER_FORMATS[y.type]
-
-    def code(c: int) -> int:
-        value = c - x.zero_point
-        rescaled = (value * multipliers[value < 0] + 128 >> 8) + y.zero_point
-        return max(fmt.low, min(fmt.high, rescaled))
-
-    return code

@@ -10,8 +10,9 @@ import numpy as np
 from qsim.errors import ModelError
 from qsim.importers.tflite import xnnpack
 from qsim.importers.tflite.exact import FINE_BITS, float64_rescale, float64_split
-from qsim.importers.tflite.lower.context import INT32, Lowering, graph_shape, make_rescale, wide_rescale
+from qsim.importers.tflite.lower.context import INT32, Lowering, graph_shape
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import make_rescale, wide_rescale
 from qsim.importers.tflite.model import Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
@@ -167,17 +168,19 @@ def _finish_split(
     for name, multiplier, right in (("coarse", coarse, 0), ("fine", fine, FINE_BITS)):
         names.append(
             low.step(
-                op,
-                o.Requantize,
-                [acc],
-                name,
-                rescale=dataclasses.replace(shift_only(right, Rounding.TRN), multiplier=multiplier),
-                overflow=Overflow.SAT,
-                low=-(reach * multiplier.high >> right) - 1,
-                high=reach * multiplier.high >> right,
+                o.Requantize(
+                    inputs=(acc,),
+                    **low.at(op, name),
+                    rescale=dataclasses.replace(shift_only(right, Rounding.TRN), multiplier=multiplier),
+                    overflow=Overflow.SAT,
+                    low=-(reach * multiplier.high >> right) - 1,
+                    high=reach * multiplier.high >> right,
+                )
             )
         )
-    total = low.step(op, o.Add, names, "scaled", shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    total = low.step(
+        o.Add(inputs=tuple(names), **low.at(op, "scaled"), shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    )
     low.requantize(op, total, dataclasses.replace(shift_only(0, Rounding.RND), shift=shift), bounds)
 
 
@@ -232,17 +235,17 @@ def _convolution(
     factors = _factors(low, x, w, y, channels)
     hwio, bias = _alive(hwio, bias, factors, scheme, wide)
     acc = low.step(
-        op,
-        o.Conv2D,
-        [low.value(op, 0)],
-        "acc",
-        weights=IntArray(hwio),
-        bias=bias,
-        strides=strides,
-        dilation=dilation,
-        padding=padding,
-        groups=groups,
-        input_zero_point=x.zero_point,
+        o.Conv2D(
+            inputs=(low.value(op, 0),),
+            **low.at(op, "acc"),
+            weights=IntArray(hwio),
+            bias=bias,
+            strides=strides,
+            dilation=dilation,
+            padding=padding,
+            groups=groups,
+            input_zero_point=x.zero_point,
+        ),
         quantization=_accumulated(x, w),
     )
     _finish(low, op, acc, factors, scheme, wide)
@@ -273,16 +276,16 @@ def transpose_conv(low: Lowering, op: Operator) -> None:
     factors = _factors(low, x, w, y, out_channels)
     hwio, bias = _alive(np.transpose(values, (1, 2, 3, 0)), bias, factors, low.profile.transpose_conv, wide)
     acc = low.step(
-        op,
-        o.ConvTranspose2D,
-        [low.value(op, 2)],
-        "acc",
-        weights=IntArray(hwio),
-        bias=bias,
-        strides=strides,
-        padding=((crop[0][0], bottom[0]), (crop[1][0], bottom[1])),
-        output_size=(out_h, out_w),
-        input_zero_point=x.zero_point,
+        o.ConvTranspose2D(
+            inputs=(low.value(op, 2),),
+            **low.at(op, "acc"),
+            weights=IntArray(hwio),
+            bias=bias,
+            strides=strides,
+            padding=((crop[0][0], bottom[0]), (crop[1][0], bottom[1])),
+            output_size=(out_h, out_w),
+            input_zero_point=x.zero_point,
+        ),
         quantization=_accumulated(x, w),
     )
     _finish(low, op, acc, factors, low.profile.transpose_conv, wide)
@@ -309,13 +312,9 @@ def fully_connected(low: Lowering, op: Operator) -> None:
     columns, bias = _alive(values.T, bias, factors, low.profile.dense, wide)
     rows = low.reshaped(op, low.value(op, 0), (*graph_shape(y.shape)[:-1], depth), "rows")
     acc = low.step(
-        op,
-        o.Dense,
-        [rows],
-        "acc",
-        weights=IntArray(columns),
-        bias=bias,
-        input_zero_point=x.zero_point,
+        o.Dense(
+            inputs=(rows,), **low.at(op, "acc"), weights=IntArray(columns), bias=bias, input_zero_point=x.zero_point
+        ),
         quantization=_accumulated(x, w),
     )
     _finish(low, op, acc, factors, low.profile.dense, wide)

@@ -8,9 +8,10 @@ import numpy as np
 
 from qsim.errors import ModelError
 from qsim.importers.tflite import xnnpack
-from qsim.importers.tflite.lower.context import INT32, UNIT, Lowering, graph_shape, make_rescale, wide_rescale
+from qsim.importers.tflite.lower.context import INT32, UNIT, Lowering, graph_shape
 from qsim.importers.tflite.lower.linear import ACTIVATIONS, FLOAT_INPUTS, INT64
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import make_rescale, wide_rescale
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator
 from qsim.ir import ops as o
 from qsim.numerics import IntArray
@@ -27,7 +28,9 @@ def batch_matmul(low: Lowering, op: Operator) -> None:
         _matrix(low, op, position, lead, bool(op.options[flag]), suffix)
         for position, flag, suffix in ((0, "AdjX", "a"), (1, "AdjY", "b"))
     ]
-    acc = low.step(op, o.MatMul, names, "acc", zero_points=(a.zero_point, b.zero_point), quantization=UNIT)
+    acc = low.step(
+        o.MatMul(inputs=tuple(names), **low.at(op, "acc"), zero_points=(a.zero_point, b.zero_point)), quantization=UNIT
+    )
     low.accumulator(op, acc, INT64 if a.type == "INT16" else INT32)
     full = low.builder.tensor(acc).shape
     if math.prod(full) != y.size or full[-2:] != y.shape[-2:]:
@@ -51,7 +54,8 @@ def _matrix(low: Lowering, op: Operator, position: int, lead: tuple[int, ...], a
         return low.reshaped(op, name, shape, f"{suffix}_shape")
     quantization = low.quantization(tensor)
     return low.step(
-        op, o.Gather, [name], f"{suffix}_moved", index=IntArray(moved.reshape(shape)), quantization=quantization
+        o.Gather(inputs=(name,), **low.at(op, f"{suffix}_moved"), index=IntArray(moved.reshape(shape))),
+        quantization=quantization,
     )
 
 

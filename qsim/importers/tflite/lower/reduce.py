@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from qsim.errors import ModelError
 from qsim.importers.tflite import xnnpack
-from qsim.importers.tflite.lower.context import (
-    Lower,
-    Lowering,
-    graph_shape,
-    identity_rescale,
-    make_rescale,
-    paired_rescale,
-    strips_batch,
-)
+from qsim.importers.tflite.lower.context import Lower, Lowering, Place, graph_shape, strips_batch
 from qsim.importers.tflite.lower.linear import image, window_padding
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import identity_rescale, make_rescale, paired_rescale
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import Quantization
 from qsim.ir import ops as o
 from qsim.ir.ops import Padding2D
-from qsim.numerics import Array, IntArray, Overflow, Rounding, Scheme, quantize_multiplier, scalar
+from qsim.numerics import Array, IntArray, IntFormat, Overflow, Rounding, Scheme, quantize_multiplier, scalar
 
 BOTH = ("INT8", "INT16")
 
@@ -51,7 +44,9 @@ def _counts(size: int, out: int, kernel: int, stride: int, before: int) -> Array
 def average_pool(low: Lowering, op: Operator) -> None:
     """y = clip(round(sum of the codes inside / their count)), half away from zero; zero points cancel."""
     x, y, pool, strides, padding = _pool_window(low, op)
-    total = low.step(op, o.SumPool2D, [low.value(op, 0)], "acc", pool=pool, strides=strides, padding=padding)
+    total = low.step(
+        o.SumPool2D(inputs=(low.value(op, 0),), **low.at(op, "acc"), pool=pool, strides=strides, padding=padding)
+    )
     low.accumulator(op, total)
     out = low.builder.tensor(total).shape
     rows, columns = (_counts(x.shape[1 + i], out[i], pool[i], strides[i], padding[i][0]) for i in (0, 1))
@@ -60,14 +55,16 @@ def average_pool(low: Lowering, op: Operator) -> None:
     bounds = low.activation_range(op, y)
     low.result(
         op,
-        o.Divide,
-        [total],
-        numerator=scalar(1),
-        addend=scalar(0),
-        divisor=divisor,
-        rounding=Rounding.RND_INF,
-        low=bounds[0],
-        high=bounds[1],
+        o.Divide(
+            inputs=(total,),
+            **low.end(op),
+            numerator=scalar(1),
+            addend=scalar(0),
+            divisor=divisor,
+            rounding=Rounding.RND_INF,
+            low=bounds[0],
+            high=bounds[1],
+        ),
     )
 
 
@@ -75,12 +72,13 @@ def max_pool(low: Lowering, op: Operator) -> None:
     """y = clip(maximum of the codes inside the window)."""
     _, y, pool, strides, padding = _pool_window(low, op)
     bounds, fmt = low.activation_range(op, y), INTEGER_FORMATS[y.type]
-    fields: dict[str, Any] = {"pool": pool, "strides": strides, "padding": padding}
-    if bounds == (fmt.low, fmt.high):
-        low.result(op, o.MaxPool2D, [low.value(op, 0)], **fields)
-        return
-    quantization = low.quantization(y)
-    low.clipped(op, low.step(op, o.MaxPool2D, [low.value(op, 0)], "max", quantization=quantization, **fields), bounds)
+    whole = bounds == (fmt.low, fmt.high)
+    place = low.end(op) if whole else low.at(op, "max")
+    made = o.MaxPool2D(inputs=(low.value(op, 0),), **place, pool=pool, strides=strides, padding=padding)
+    if whole:
+        low.result(op, made)
+    else:
+        low.clipped(op, low.step(made, quantization=low.quantization(y)), bounds)
 
 
 def _axes(low: Lowering, op: Operator, x: TfliteTensor) -> tuple[tuple[int, ...], str]:
@@ -103,7 +101,8 @@ def _reduced(low: Lowering, op: Operator, kind: Literal["sum", "max", "min"], su
     x, y = low.tensor(op, 0), low.output(op)
     axes, source = _axes(low, op, x)
     acc = low.step(
-        op, o.Reduce, [source], suffix, kind=kind, axes=axes, keepdims=bool(op.options["KeepDims"]), quantization=q
+        o.Reduce(inputs=(source,), **low.at(op, suffix), kind=kind, axes=axes, keepdims=bool(op.options["KeepDims"])),
+        quantization=q,
     )
     found, expected = low.builder.tensor(acc).shape, graph_shape(y.shape)
     rank_dropped = len(y.shape) != len(x.shape) - (0 if op.options["KeepDims"] else _count_axes(low, op, x))
@@ -186,26 +185,38 @@ def _byte_sum(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor, n: 
         "were added to them and the result is clipped to 0 ... 255; so does this graph."
     )
     byte = INTEGER_FORMATS["UINT8"]
-    wrapping: dict[str, Any] = {"rescale": identity_rescale(), "overflow": Overflow.WRAP}
     axes, source = _axes(low, op, x)
-    unsigned = low.step(op, o.Requantize, [source], "byte", format=byte, low=byte.low, high=byte.high, **wrapping)
-    total = low.step(op, o.Reduce, [unsigned], "acc", kind="sum", axes=axes, keepdims=bool(op.options["KeepDims"]))
+    unsigned = low.step(_wrapped(source, low.at(op, "byte"), byte), format=byte)
+    total = low.step(
+        o.Reduce(inputs=(unsigned,), **low.at(op, "acc"), kind="sum", axes=axes, keepdims=bool(op.options["KeepDims"]))
+    )
     total = low.reshaped(op, low.accumulator(op, total), graph_shape(y.shape), "acc_shape")
     clipped = low.step(
-        op,
-        o.Requantize,
-        [total],
-        "clipped",
-        rescale=make_rescale(low.profile.elementwise, [float(x.scale) / float(y.scale)]),
-        input_zero_point=n * x.zero_point,
-        zero_point=y.zero_point,
-        overflow=Overflow.SAT,
-        low=byte.low,
-        high=byte.high,
+        o.Requantize(
+            inputs=(total,),
+            **low.at(op, "clipped"),
+            rescale=make_rescale(low.profile.elementwise, [float(x.scale) / float(y.scale)]),
+            input_zero_point=n * x.zero_point,
+            zero_point=y.zero_point,
+            overflow=Overflow.SAT,
+            low=byte.low,
+            high=byte.high,
+        ),
         format=byte,
     )
-    fmt = INTEGER_FORMATS[y.type]
-    low.result(op, o.Requantize, [clipped], low=fmt.low, high=fmt.high, **wrapping)
+    low.result(op, _wrapped(clipped, low.end(op), INTEGER_FORMATS[y.type]))
+
+
+def _wrapped(source: str, place: Place, fmt: IntFormat) -> o.Requantize:
+    """The low bits of ``source``, read as ``fmt``."""
+    return o.Requantize(
+        inputs=(source,),
+        **place,
+        rescale=identity_rescale(),
+        overflow=Overflow.WRAP,
+        low=fmt.low,
+        high=fmt.high,
+    )
 
 
 def _vector_mean(low: Lowering, op: Operator, x: TfliteTensor) -> bool:
@@ -236,9 +247,9 @@ def _reduce_extremum(kind: Literal["max", "min"]) -> Lower:
             1 if i in axes else n for i, n in enumerate(low.builder.tensor(source).shape) if keep or i not in axes
         )
         if (shape or (1,)) == graph_shape(y.shape):
-            low.result(op, o.Reduce, [source], kind=kind, axes=axes, keepdims=keep)
+            low.result(op, o.Reduce(inputs=(source,), **low.end(op), kind=kind, axes=axes, keepdims=keep))
         else:
-            low.result(op, o.Reshape, [_reduced(low, op, kind, "reduced", low.quantization(x))])
+            low.result(op, o.Reshape(inputs=(_reduced(low, op, kind, "reduced", low.quantization(x)),), **low.end(op)))
 
     return lower
 
@@ -266,9 +277,12 @@ def arg_max(low: Lowering, op: Operator) -> None:
         axis -= 1
     shape = tuple(n for i, n in enumerate(low.builder.tensor(source).shape) if i != axis) or (1,)
     if shape == graph_shape(y.shape):
-        low.result(op, o.ArgMax, [source], axis=axis)
+        low.result(op, o.ArgMax(inputs=(source,), **low.end(op), axis=axis))
     else:
-        low.result(op, o.Reshape, [low.step(op, o.ArgMax, [source], "index", axis=axis)])
+        low.result(
+            op,
+            o.Reshape(inputs=(low.step(o.ArgMax(inputs=(source,), **low.at(op, "index"), axis=axis)),), **low.end(op)),
+        )
 
 
 _POOL = ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction")

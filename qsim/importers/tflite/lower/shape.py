@@ -55,7 +55,7 @@ def gathered(low: Lowering, op: Operator, position: int, index: Array, output: i
     source = low.value(op, position)
     flat = index.reshape(-1)
     if len(flat) == x.size and np.array_equal(flat, np.arange(x.size)):
-        low.result(op, o.Reshape, [source], output)
+        low.result(op, o.Reshape(inputs=(source,), **low.end(op, output)), output)
         return
     inner = graph_shape(x.shape)
     begin = np.unravel_index(int(flat[0]), inner)
@@ -70,9 +70,15 @@ def gathered(low: Lowering, op: Operator, position: int, index: Array, output: i
         axes = [b + np.arange(n) * s for b, n, s in zip(begin, shape, strides, strict=True)]
         inside = all((a >= 0).all() and (a < n).all() for a, n in zip(axes, inner, strict=True)) and 0 not in strides
         if inside and np.array_equal(np.arange(x.size).reshape(inner)[np.ix_(*axes)].reshape(-1), flat):
-            low.result(op, o.Slice, [source], output, begin=tuple(int(b) for b in begin), strides=tuple(strides))
+            low.result(
+                op,
+                o.Slice(
+                    inputs=(source,), **low.end(op, output), begin=tuple(int(b) for b in begin), strides=tuple(strides)
+                ),
+                output,
+            )
             return
-    low.result(op, o.Gather, [source], output, index=IntArray(index.reshape(shape)))
+    low.result(op, o.Gather(inputs=(source,), **low.end(op, output), index=IntArray(index.reshape(shape))), output)
 
 
 def _reshape(low: Lowering, op: Operator) -> None:
@@ -99,7 +105,7 @@ def _reshape(low: Lowering, op: Operator) -> None:
         check_shape(low, op, tuple(n for i, n in enumerate(x.shape) if i not in {d % rank for d in dims}))
     if op.name == "SQUEEZE" and [n for n in x.shape if n > 1] != [n for n in y.shape if n > 1]:
         raise low.wrong_shape(op, [n for n in x.shape if n > 1])
-    low.result(op, o.Reshape, [low.value(op, 0)])
+    low.result(op, o.Reshape(inputs=(low.value(op, 0),), **low.end(op)))
 
 
 def _check_sizes(low: Lowering, op: Operator, wanted: Sequence[int]) -> None:
@@ -144,12 +150,12 @@ def _join(low: Lowering, op: Operator, names: list[str], shapes: list[tuple[int,
     """Concat in full TFLite shapes along ``axis``, without the batch where it can stay out."""
     y = low.output(op)
     if len(names) == 1:
-        low.result(op, o.Reshape, names)
+        low.result(op, o.Reshape(inputs=tuple(names), **low.end(op)))
     elif strips_batch(y.shape) and axis > 0:
-        low.result(op, o.Concat, names, axis=axis - 1)
+        low.result(op, o.Concat(inputs=tuple(names), **low.end(op), axis=axis - 1))
     else:
         full = [low.reshaped(op, n, s or (1,), f"part{i}") for i, (n, s) in enumerate(zip(names, shapes, strict=True))]
-        low.result(op, o.Concat, full, axis=axis)
+        low.result(op, o.Concat(inputs=tuple(full), **low.end(op), axis=axis))
 
 
 def pack(low: Lowering, op: Operator) -> None:
@@ -182,7 +188,7 @@ def transpose(low: Lowering, op: Operator) -> None:
         raise ModelError(f"{low.where(op)}: {perm} does not permute the axes of {x.shape}.")
     check_shape(low, op, tuple(x.shape[p] for p in perm))
     if strips_batch(x.shape) and perm[0] == 0:
-        low.result(op, o.Transpose, [low.value(op, 0)], perm=tuple(p - 1 for p in perm[1:]))
+        low.result(op, o.Transpose(inputs=(low.value(op, 0),), **low.end(op), perm=tuple(p - 1 for p in perm[1:])))
     else:
         gathered(low, op, 0, np.transpose(flat_index(x), perm))
 

@@ -36,10 +36,10 @@ def pad(low: Lowering, op: Operator) -> None:
     check_shape(low, op, tuple(n + a + b for n, (a, b) in zip(x.shape, pads, strict=True)))
     source = low.value(op, 0)
     if strips_batch(x.shape) and pads[0] == (0, 0):
-        low.result(op, o.Pad, [source], pads=tuple(pads[1:]), value=value)
+        low.result(op, o.Pad(inputs=(source,), **low.end(op), pads=tuple(pads[1:]), value=value))
     else:
         full = low.reshaped(op, source, x.shape, "full")
-        low.result(op, o.Pad, [full], pads=tuple(pads), value=value)
+        low.result(op, o.Pad(inputs=(full,), **low.end(op), pads=tuple(pads), value=value))
 
 
 def mirror_pad(low: Lowering, op: Operator) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from qsim.errors import ModelError
-from qsim.importers.tflite.lower.context import Lowering, identity_rescale, make_rescale
+from qsim.importers.tflite.lower.context import Lowering
 from qsim.importers.tflite.lower.record import Record
+from qsim.importers.tflite.lower.rescales import identity_rescale, make_rescale
 from qsim.importers.tflite.model import INTEGER_FORMATS, Operator, TfliteTensor
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntArray, Overflow, Rescale, Rounding, quantize_multiplier, shift_only
@@ -44,11 +45,13 @@ def softmax(low: Lowering, op: Operator) -> None:
     _note_long_rows(low, op, x.shape[-1] if x.shape else 1, bits)
     low.result(
         op,
-        o.Softmax,
-        [low.value(op, 0)],
-        input_multiplier=multiplier,
-        input_left_shift=-right,
-        diff_min=diff_min,
+        o.Softmax(
+            inputs=(low.value(op, 0),),
+            **low.end(op),
+            input_multiplier=multiplier,
+            input_left_shift=-right,
+            diff_min=diff_min,
+        ),
     )
 
 
@@ -111,36 +114,38 @@ def _softmax16(low: Lowering, op: Operator, x: TfliteTensor, y: TfliteTensor) ->
     last = (len(low.builder.tensor(source).shape) - 1,)
     real = np.float32 if low.profile.micro else np.float64
 
-    greatest = low.step(op, o.Reduce, [source], "max", kind="max", axes=last, keepdims=True)
-    difference = low.step(op, o.Add, [source, greatest], "difference", shifts=(0, 0), signs=(1, -1), zero_points=(0, 0))
+    greatest = low.step(o.Reduce(inputs=(source,), **low.at(op, "max"), kind="max", axes=last, keepdims=True))
+    difference = low.step(
+        o.Add(inputs=(source, greatest), **low.at(op, "difference"), shifts=(0, 0), signs=(1, -1), zero_points=(0, 0))
+    )
     scaled = _clipped(
         low, op, difference, "scaled", make_rescale(low.profile.elementwise, [factor]), (-32768, 32767), 32767
     )
     exps = _interpolated(low, op, scaled, "exp", interpolation_table(np.exp, 10, -32767, real))
-    total = low.step(op, o.Reduce, [exps], "sum", kind="sum", axes=last, keepdims=True)
+    total = low.step(o.Reduce(inputs=(exps,), **low.at(op, "sum"), kind="sum", axes=last, keepdims=True))
     low.accumulator(op, total)
 
     most = max(low.builder.tensor(total).range[1].bit_length() - 1, _LEAST_BIT + 1)
     bits = range(_LEAST_BIT, most + 1)
     top = low.step(
-        op,
-        o.Threshold,
-        [total],
-        "bit",
-        thresholds=IntArray([[1 << b for b in bits[1:]]]),
-        base=IntArray([_LEAST_BIT]),
-        step=IntArray([1]),
+        o.Threshold(
+            inputs=(total,),
+            **low.at(op, "bit"),
+            thresholds=IntArray([[1 << b for b in bits[1:]]]),
+            base=IntArray([_LEAST_BIT]),
+            step=IntArray([1]),
+        )
     )
     left, right = (
-        low.step(op, o.Lookup, [top], name, table=IntArray([powers]), table_low=_LEAST_BIT)
+        low.step(o.Lookup(inputs=(top,), **low.at(op, name), table=IntArray([powers]), table_low=_LEAST_BIT))
         for name, powers in (("left", [1 << (30 - b) for b in bits]), ("right", [1 << (most - b) for b in bits]))
     )
-    normal = low.step(op, o.Mul, [total, left], "normal")
+    normal = low.step(o.Mul(inputs=(total, left), **low.at(op, "normal")))
     place = _clipped(low, op, normal, "place", shift_only(14, Rounding.RND), (-32768, 32767), -98304)
     reciprocals = interpolation_table(lambda v: 1.0 / (1.0 + v), 1, 32768, real)
     inverse = _interpolated(low, op, place, "inverse", reciprocals)
-    weight = low.step(op, o.Mul, [inverse, right], "weight")
-    product = low.step(op, o.Mul, [exps, weight], "product")
+    weight = low.step(o.Mul(inputs=(inverse, right), **low.at(op, "weight")))
+    product = low.step(o.Mul(inputs=(exps, weight), **low.at(op, "product")))
     low.requantize(op, product, shift_only(most, Rounding.RND), (0, 32767))
 
 
@@ -154,15 +159,15 @@ def _clipped(
     zero_point: int = 0,
 ) -> str:
     return low.step(
-        op,
-        o.Requantize,
-        [source],
-        suffix,
-        rescale=rescale,
-        zero_point=zero_point,
-        overflow=Overflow.SAT,
-        low=bounds[0],
-        high=bounds[1],
+        o.Requantize(
+            inputs=(source,),
+            **low.at(op, suffix),
+            rescale=rescale,
+            zero_point=zero_point,
+            overflow=Overflow.SAT,
+            low=bounds[0],
+            high=bounds[1],
+        )
     )
 
 
@@ -170,17 +175,23 @@ def _interpolated(low: Lowering, op: Operator, source: str, name: str, table: li
     """t[i] + ((t[i+1] - t[i]) * (x mod 128) + 64 >> 7), i = (x >> 7) + 256, for x in int16."""
     index = _clipped(low, op, source, f"{name}_index", shift_only(7, Rounding.TRN), (0, _STEPS - 1), _STEPS // 2)
     rest = low.step(
-        op, o.Add, [source, index], f"{name}_rest", shifts=(0, 7), signs=(1, -1), zero_points=(0, _STEPS // 2)
+        o.Add(
+            inputs=(source, index),
+            **low.at(op, f"{name}_rest"),
+            shifts=(0, 7),
+            signs=(1, -1),
+            zero_points=(0, _STEPS // 2),
+        )
     )
     part = _clipped(low, op, rest, f"{name}_part", identity_rescale(), (0, 127))
     slopes = [b - a for a, b in itertools.pairwise(table)]
     base, slope = (
-        low.step(op, o.Lookup, [index], f"{name}_{what}", table=IntArray([values]), table_low=0)
+        low.step(o.Lookup(inputs=(index,), **low.at(op, f"{name}_{what}"), table=IntArray([values]), table_low=0))
         for what, values in (("base", table[:-1]), ("slope", slopes))
     )
-    product = low.step(op, o.Mul, [slope, part], f"{name}_product")
+    product = low.step(o.Mul(inputs=(slope, part), **low.at(op, f"{name}_product")))
     rise = _clipped(low, op, product, f"{name}_rise", shift_only(7, Rounding.RND), (-65536, 65535))
-    return low.step(op, o.Add, [base, rise], name, shifts=(0, 0), signs=(1, 1), zero_points=(0, 0))
+    return low.step(o.Add(inputs=(base, rise), **low.at(op, name), shifts=(0, 0), signs=(1, 1), zero_points=(0, 0)))
 
 
 RECORDS: dict[str, Record] = {

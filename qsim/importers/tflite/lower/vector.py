@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from qsim.importers.tflite.lower.context import INT32, Lowering, identity_rescale
+from qsim.importers.tflite.lower.context import INT32, Lowering
+from qsim.importers.tflite.lower.rescales import identity_rescale
 from qsim.importers.tflite.model import Operator
 from qsim.ir import ops as o
 from qsim.numerics import Array, IntFormat, Overflow, Rescale, Scheme, rescale, wrap
@@ -135,16 +136,16 @@ def _build(low: Lowering, op: Operator, kernel: Kernel, sources: Sequence[str], 
         zeros.append(left_over)
     if kernel.sign:
         acc = low.step(
-            op,
-            o.Add,
-            names,
-            f"acc{tag}",
-            shifts=tuple(shifts),
-            signs=(1, kernel.sign),
-            zero_points=tuple(zeros),
+            o.Add(
+                inputs=tuple(names),
+                **low.at(op, f"acc{tag}"),
+                shifts=tuple(shifts),
+                signs=(1, kernel.sign),
+                zero_points=tuple(zeros),
+            )
         )
     else:
-        acc = low.step(op, o.Mul, names, f"acc{tag}", zero_points=tuple(zeros))
+        acc = low.step(o.Mul(inputs=tuple(names), **low.at(op, f"acc{tag}"), zero_points=(zeros[0], zeros[1])))
     low.accumulator(op, acc)
     return _finished(low, op, kernel, acc, tag)
 
@@ -157,15 +158,15 @@ def _widened(low: Lowering, op: Operator, source: str, zero: int, step: Rescale,
         lowest, highest = rescale(np.array([fmt.low - zero, fmt.high - zero], dtype=np.int64), step)
         bounds = int(lowest), int(highest)
     return low.step(
-        op,
-        o.Requantize,
-        [source],
-        suffix,
-        rescale=step,
-        input_zero_point=zero,
-        overflow=Overflow.SAT,
-        low=bounds[0],
-        high=bounds[1],
+        o.Requantize(
+            inputs=(source,),
+            **low.at(op, suffix),
+            rescale=step,
+            input_zero_point=zero,
+            overflow=Overflow.SAT,
+            low=bounds[0],
+            high=bounds[1],
+        )
     )
 
 
@@ -175,44 +176,44 @@ def _finished(low: Lowering, op: Operator, kernel: Kernel, acc: str, tag: str) -
     last, zero_point = kernel.out, kernel.zero_point
     if kernel.narrow == "saturate":
         acc = low.step(
-            op,
-            o.Requantize,
-            [acc],
-            f"saturated{tag}",
-            rescale=last,
-            overflow=Overflow.SAT,
-            low=INT16.low,
-            high=INT16.high,
+            o.Requantize(
+                inputs=(acc,),
+                **low.at(op, f"saturated{tag}"),
+                rescale=last,
+                overflow=Overflow.SAT,
+                low=INT16.low,
+                high=INT16.high,
+            )
         )
         last = identity_rescale()
     if kernel.narrow != "no":
         acc = low.step(
-            op,
-            o.Requantize,
-            [acc],
-            f"narrow{tag}",
+            o.Requantize(
+                inputs=(acc,),
+                **low.at(op, f"narrow{tag}"),
+                rescale=last,
+                zero_point=zero_point,
+                overflow=Overflow.WRAP,
+                low=INT16.low,
+                high=INT16.high,
+            ),
             quantization=low.quantization(y),
-            rescale=last,
-            zero_point=zero_point,
-            overflow=Overflow.WRAP,
-            low=INT16.low,
-            high=INT16.high,
             format=INT16,
         )
         last, zero_point = identity_rescale(), 0
     if not tag:
         return low.requantize(op, acc, last, kernel.bounds, zero_point=zero_point)
     return low.step(
-        op,
-        o.Requantize,
-        [acc],
-        f"part{tag}",
+        o.Requantize(
+            inputs=(acc,),
+            **low.at(op, f"part{tag}"),
+            rescale=last,
+            zero_point=zero_point,
+            overflow=Overflow.SAT,
+            low=kernel.bounds[0],
+            high=kernel.bounds[1],
+        ),
         quantization=low.quantization(y),
-        rescale=last,
-        zero_point=zero_point,
-        overflow=Overflow.SAT,
-        low=kernel.bounds[0],
-        high=kernel.bounds[1],
     )
 
 
@@ -256,8 +257,10 @@ def _joined(low: Lowering, op: Operator, walk: Runs, sources: Sequence[str], ker
         stretch = [_stretch(low, op, source, first, last, f"{name}{i}") for i, source in enumerate(flat, 1)]
         parts.append(_build(low, op, kernel, stretch, f"_{name}"))
     axis = len(walk.a) - 1
-    joined = low.step(op, o.Concat, parts, "joined", axis=axis, quantization=low.quantization(y))
-    low.result(op, o.Reshape, [joined])
+    joined = low.step(
+        o.Concat(inputs=tuple(parts), **low.at(op, "joined"), axis=axis), quantization=low.quantization(y)
+    )
+    low.result(op, o.Reshape(inputs=(joined,), **low.end(op)))
 
 
 def _stretch(low: Lowering, op: Operator, source: str, first: int, last: int, suffix: str) -> str:
@@ -267,12 +270,7 @@ def _stretch(low: Lowering, op: Operator, source: str, first: int, last: int, su
         return source
     begin, shape = (*(0 for _ in tensor.shape[1:]), first), (*tensor.shape[:-1], last - first)
     return low.step(
-        op,
-        o.Slice,
-        [source],
-        suffix,
-        begin=begin,
-        strides=(1,) * len(begin),
+        o.Slice(inputs=(source,), **low.at(op, suffix), begin=begin, strides=(1,) * len(begin)),
         shape=shape,
         quantization=tensor.quantization,
         format=tensor.format,
