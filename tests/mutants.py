@@ -15,7 +15,11 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-NUMERICS = ("tests/numerics/test_numerics.py",)
+SHIFTS = ("tests/numerics/test_numerics.py", "-k", "shift_rounded")
+DIVISIONS = ("tests/numerics/test_numerics.py", "-k", "divide_rounded")
+OVERFLOWS = ("tests/numerics/test_numerics.py", "-k", "overflow")
+SCHEMES = ("tests/numerics/test_numerics.py", "-k", "rescale or srdhm or documented or quantize_multiplier")
+FORMATS = ("tests/numerics/test_numerics.py", "-k", "format or fits or periodic")
 RANGES = ("tests/proof/test_ranges.py", "tests/proof/test_intervals.py")
 KINDS = ("tests/proof/test_range_kinds.py",)
 STEPS = ("tests/proof/test_steps.py",)
@@ -55,25 +59,28 @@ C_LIB, HLS_LIB, RTL_LIB = "templates/c/lib/", "templates/hls/lib/", "templates/r
 
 MUTANTS = (
     # --- numerics
-    Mutant(ROUNDING, "negative: above | (tie & negative),", "negative: above | tie,", NUMERICS),
-    Mutant(ROUNDING, "above | (tie & ~negative)", "above | (tie & negative)", NUMERICS),
-    Mutant(ROUNDING, "(floor % 2 == 1)", "(floor % 2 == 0)", NUMERICS),
-    Mutant(ROUNDING, "twice_remainder > divisor, twice", "twice_remainder >= divisor, twice", NUMERICS),
-    Mutant(ROUNDING, "(s > 61).any()", "(s > 63).any()", NUMERICS),
+    Mutant(ROUNDING, "negative: above | (tie & negative),", "negative: above | tie,", SHIFTS),
+    Mutant(ROUNDING, "above | (tie & ~negative)", "above | (tie & negative)", SHIFTS),
+    Mutant(ROUNDING, "(floor % 2 == 1)", "(floor % 2 == 0)", SHIFTS),
+    Mutant(ROUNDING, "twice_remainder > divisor, twice", "twice_remainder >= divisor, twice", SHIFTS),
+    Mutant(ROUNDING, "(s > 61).any()", "(s > 63).any()", SHIFTS),
     Mutant(
-        ROUNDING, "up = _round_up(floor, twice_remainder, d,", "up = _round_up(floor, twice_remainder, d + 1,", NUMERICS
+        ROUNDING,
+        "up = _round_up(floor, twice_remainder, d,",
+        "up = _round_up(floor, twice_remainder, d + 1,",
+        DIVISIONS,
     ),
-    Mutant(OVERFLOW, "(-fmt.high if fmt.signed else 0, fmt.high) if", "(fmt.low, fmt.high) if", NUMERICS),
-    Mutant(OVERFLOW, "(x < fmt.low) | (x > fmt.high)", "(x < fmt.low) | (x >= fmt.high)", NUMERICS),
-    Mutant(OVERFLOW, "lowest_dropped != kept_sign", "lowest_dropped == kept_sign", NUMERICS),
-    Mutant(RESCALE, "product += 1 << 30", "product += 1 << 29", NUMERICS),
-    Mutant(RESCALE, "x * r.multiplier.values, 31 + r.shift", "x * r.multiplier.values, 30 + r.shift", NUMERICS),
-    Mutant(RESCALE, "if exponent < -31:", "if exponent < -30:", NUMERICS),
-    Mutant(RESCALE, "mode is Rounding.RND_INF:", "mode is not Rounding.RND_INF:", NUMERICS),
-    Mutant("qsim/numerics/bounds.py", "INT64_SAFE = (1 << 62) - 1", "INT64_SAFE = (1 << 62)", NUMERICS),
-    Mutant("qsim/numerics/formats.py", "max((-low - 1).bit_length()", "max((-low).bit_length()", NUMERICS),
-    Mutant("qsim/numerics/formats.py", "width - int(match[3])", "width + int(match[3])", NUMERICS),
-    Mutant("qsim/numerics/intarray.py", "rest == rest[:1]", "rest >= rest[:1]", NUMERICS),
+    Mutant(OVERFLOW, "(-fmt.high if fmt.signed else 0, fmt.high) if", "(fmt.low, fmt.high) if", OVERFLOWS),
+    Mutant(OVERFLOW, "(x < fmt.low) | (x > fmt.high)", "(x < fmt.low) | (x >= fmt.high)", OVERFLOWS),
+    Mutant(OVERFLOW, "lowest_dropped != kept_sign", "lowest_dropped == kept_sign", OVERFLOWS),
+    Mutant(RESCALE, "product += 1 << 30", "product += 1 << 29", SCHEMES),
+    Mutant(RESCALE, "x * r.multiplier.values, 31 + r.shift", "x * r.multiplier.values, 30 + r.shift", SCHEMES),
+    Mutant(RESCALE, "if exponent < -31:", "if exponent < -30:", SCHEMES),
+    Mutant(RESCALE, "mode is Rounding.RND_INF:", "mode is not Rounding.RND_INF:", SCHEMES),
+    Mutant("qsim/numerics/bounds.py", "INT64_SAFE = (1 << 62) - 1", "INT64_SAFE = (1 << 62)", FORMATS),
+    Mutant("qsim/numerics/formats.py", "max((-low - 1).bit_length()", "max((-low).bit_length()", FORMATS),
+    Mutant("qsim/numerics/formats.py", "width - int(match[3])", "width + int(match[3])", FORMATS),
+    Mutant("qsim/numerics/intarray.py", "rest == rest[:1]", "rest >= rest[:1]", FORMATS),
     Mutant(
         "qsim/numerics/nearest.py", "Rounding.RND_INF: lambda k: k > 0", "Rounding.RND_INF: lambda k: k >= 0", EXACT
     ),
@@ -157,7 +164,7 @@ MUTANTS = (
         "p->b_factor * ((QSIM_T)QSIM_B_AT(i) - p->a_zero_point)",
         c("broadcasting"),
     ),
-    Mutant(C_LIB + "qsim_fixed_point.h", "step < 3; ++step", "step < 2; ++step", c("softmaxes")),
+    Mutant(C_LIB + "qsim_fixed_point.h", "bit < 7; ++bit", "bit < 3; ++bit", c("softmaxes")),
     Mutant(
         "qsim/targets/c/lower/rescale.py",
         "np.minimum(s, t.bits - 1), U8)",

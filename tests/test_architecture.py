@@ -63,9 +63,6 @@ LONGER = re.compile(r"# Longer than (\d+) lines: \S.{20,}")
 BEING_CUT = tuple(
     f"{name}: "
     for name in (
-        "qsim/cli/app.py",
-        "qsim/cli/debug_view.py",
-        "qsim/debug/cosim/cosim.py",
         "qsim/evaluation/evaluate.py",
         "qsim/importers/keras/lower/operations.py",
         "qsim/importers/keras/read/spec.py",

@@ -189,6 +189,35 @@ def show_estimate(
     memory: Footprint | str,
 ) -> None:
     """Operations, weights, accumulators, memory, energy."""
+    _show_layers(rows, proven, sampled, qkeras)
+    kinds: dict[str, int] = {}
+    for r in rows:
+        kinds[r.kind] = kinds.get(r.kind, 0) + r.operations
+    view.table("Operations by kind", ("kind", "operations"), sorted(kinds.items()), right=(1,))
+    click.echo()
+    view.paragraph(
+        "acc. width: bits of the accumulator in codes, sign included, proven over every input. proven, sampled, "
+        "qkeras: integer bits of its largest magnitude in real units: over every input, on these samples, and as "
+        "qkeras.estimate figures it (it bounds the first kernel.shape[1] output channels only and multiplies the bias "
+        "by the input's range)."
+    )
+    if isinstance(memory, str):
+        view.paragraph(f"Memory: {memory}")
+    else:
+        view.paragraph(
+            f"Memory of the emitted C: {memory.rom:,} bytes of constants, {memory.arena:,} bytes of arena, about "
+            f"{memory.stack:,} bytes of stack."
+        )
+    view.paragraph(f"Energy: {ENERGY_SOURCE}")
+
+
+def _show_layers(
+    rows: Sequence[LayerEstimate],
+    proven: Mapping[str, int],
+    sampled: Mapping[str, int],
+    qkeras: Mapping[str, int],
+) -> None:
+    """The table of layers and their sum."""
     cells: list[Sequence[object]] = [
         (
             short(r.layer),
@@ -225,25 +254,6 @@ def show_estimate(
     )
     columns += ("proven", "sampled", "qkeras", "pJ/sample")
     view.table("Estimate", columns, cells, right=range(2, len(columns)))
-    kinds: dict[str, int] = {}
-    for r in rows:
-        kinds[r.kind] = kinds.get(r.kind, 0) + r.operations
-    view.table("Operations by kind", ("kind", "operations"), sorted(kinds.items()), right=(1,))
-    click.echo()
-    view.paragraph(
-        "acc. width: bits of the accumulator in codes, sign included, proven over every input. proven, sampled, "
-        "qkeras: integer bits of its largest magnitude in real units: over every input, on these samples, and as "
-        "qkeras.estimate figures it (it bounds the first kernel.shape[1] output channels only and multiplies the bias "
-        "by the input's range)."
-    )
-    if isinstance(memory, str):
-        view.paragraph(f"Memory: {memory}")
-    else:
-        view.paragraph(
-            f"Memory of the emitted C: {memory.rom:,} bytes of constants, {memory.arena:,} bytes of arena, about "
-            f"{memory.stack:,} bytes of stack."
-        )
-    view.paragraph(f"Energy: {ENERGY_SOURCE}")
 
 
 def show_description(found: Description, terms: int) -> None:

@@ -138,9 +138,8 @@ def half_up_in_hls(folder: Path) -> None:
     edited(folder, "src/branch_params.h", "RND_CONV", "RND")
 
 
-@pytest.mark.parametrize(
-    ("target", "fault"), [("hls", half_up_in_hls), pytest.param("rtl", half_up_in_rtl, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "fault"), [("hls", half_up_in_hls), ("rtl", half_up_in_rtl)])
 def test_a_rounding_mode_in_emitted_hardware_is_explained(
     tmp_path: Path, target: str, fault: Callable[[Path], None]
 ) -> None:

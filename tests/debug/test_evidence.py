@@ -50,7 +50,7 @@ def test_a_single_code_names_no_single_weight() -> None:
 
 
 def test_many_codes_leave_one_hypothesis() -> None:
-    codes = corner_codes(GRAPH, 100)
+    codes = corner_codes(GRAPH, 30)
     dump = faulty(GRAPH, codes, "conv2d3", changed(weights=flipped_weight))
     result = diff(GRAPH, codes, dump, codes=True)
     best = result.first.explanations[0]
@@ -63,7 +63,7 @@ def test_the_count_is_the_number_that_fit() -> None:
     """Counted again by hand on single samples of a sum: each candidate that gives the observed codes."""
     every = corner_codes(GRAPH, 12)
     counts = []
-    for sample in range(12):
+    for sample in (0, 5, 11):
         codes = {name: a[sample : sample + 1] for name, a in every.items()}
         trace = Simulator(GRAPH).trace_codes(codes)
         observed = faulty(GRAPH, codes, "conv2d3", changed(weights=flipped_weight))["conv2d3"]

@@ -150,7 +150,10 @@ def test_schemes_refuse_what_they_do_not_define() -> None:
         )
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.25, 0.75, 1.0, 1e-4, 3.7, 1 - 2**-33, 0.0, 2.0**-40])
+@pytest.mark.parametrize(
+    "factor",
+    [0.5, 0.25, 0.75, 1.0, 1e-4, 3.7, 1 - 2**-33, 0.0, 2.0**-32, 1.5 * 2**-32, 2.0**-33, 2.0**-40],
+)
 def test_quantize_multiplier(factor: float) -> None:
     multiplier, shift = quantize_multiplier(factor)
     if factor < 2**-32:
