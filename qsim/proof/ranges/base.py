@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,32 +12,75 @@ from qsim.numerics import Array
 from qsim.reference.kernels import KERNELS
 
 
-@dataclass(frozen=True)
 class Interval:
-    """Elementwise inclusive bounds in codes: two int64 arrays of the tensor's shape."""
+    """Elementwise inclusive bounds in codes: two int64 arrays of the tensor's shape.
 
-    low: Array
-    high: Array
+    Of an image (H, W, C) only the rows and columns that differ need to be kept: ``rows`` (H,) and ``columns`` (W,) then
+    say which of the kept ones stands at each place, and ``tables`` are (kept rows, kept columns, C).
+    """
+
+    def __init__(self, low: Array, high: Array, rows: Array | None = None, columns: Array | None = None) -> None:
+        self._low, self._high, self.rows, self.columns = low, high, rows, columns
+
+    @property
+    def low(self) -> Array:
+        """The least codes, of the tensor's shape."""
+        return self._whole(self._low)
+
+    @property
+    def high(self) -> Array:
+        """The greatest codes, of the tensor's shape."""
+        return self._whole(self._high)
+
+    def _whole(self, kept: Array) -> Array:
+        return kept if self.rows is None or self.columns is None else kept[np.ix_(self.rows, self.columns)]
+
+    @property
+    def tables(self) -> tuple[Array, Array]:
+        """(low, high) as they are kept."""
+        return self._low, self._high
+
+    def folded(self) -> Interval:
+        """The same bounds with equal rows and columns kept once; what is no image stays as it is."""
+        low, high = self._low, self._high
+        if low.ndim != 3 or low.shape != high.shape:
+            return self
+        rows = np.arange(low.shape[0]) if self.rows is None else self.rows
+        columns = np.arange(low.shape[1]) if self.columns is None else self.columns
+        first, kind = _distinct(low, high)
+        rows, low, high = kind[rows], low[first], high[first]
+        first, kind = _distinct(low.swapaxes(0, 1), high.swapaxes(0, 1))
+        return Interval(low[:, first], high[:, first], rows, kind[columns])
 
     @property
     def bounds(self) -> tuple[int, int]:
         """The least and greatest code over all elements."""
-        return int(self.low.min()), int(self.high.max())
+        return int(self._low.min()), int(self._high.max())
 
     def per_channel(self) -> tuple[Array, Array]:
         """Bounds per channel (last axis)."""
-        channels = self.low.shape[-1]
-        return self.low.reshape(-1, channels).min(axis=0), self.high.reshape(-1, channels).max(axis=0)
+        channels = self._low.shape[-1]
+        return self._low.reshape(-1, channels).min(axis=0), self._high.reshape(-1, channels).max(axis=0)
+
+
+def _distinct(low: Array, high: Array) -> tuple[Array, Array]:
+    """(the first of each kind of equal lines along axis 0, the kind of each line)."""
+    seen: dict[bytes, int] = {}
+    kind = [seen.setdefault(a.tobytes() + b.tobytes(), len(seen)) for a, b in zip(low, high)]
+    first = [kind.index(k) for k in range(len(seen))]
+    return np.array(first, dtype=np.int64), np.array(kind, dtype=np.int64)
 
 
 def lane_bounds(interval: Interval, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Proven bounds for each lane of a parameter of ``shape`` that broadcasts against the tensor."""
-    rank = interval.low.ndim
+    low, high = interval.tables
+    rank = low.ndim
     full = (1,) * (rank - len(shape)) + tuple(shape)
+    if interval.rows is not None and any(n != 1 for n in full[:-1]):
+        low, high = interval.low, interval.high
     axes = tuple(i for i in range(rank) if full[i] == 1)
-    low = interval.low.min(axis=axes, keepdims=True).reshape(shape)
-    high = interval.high.max(axis=axes, keepdims=True).reshape(shape)
-    return np.asarray(low), np.asarray(high)
+    lanes = low.min(axis=axes, keepdims=True).reshape(shape), high.max(axis=axes, keepdims=True).reshape(shape)
+    return np.asarray(lanes[0]), np.asarray(lanes[1])
 
 
 Rule = Callable[[o.Op, list[Interval], list[Tensor], Tensor], Interval]

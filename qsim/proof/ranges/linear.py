@@ -41,10 +41,11 @@ def _conv2d(op: o.Conv2D, inputs: list[Interval], tensors: list[Tensor], out: Te
     Two output rows are of one kind where every tap of the kernel meets equal rows of the input's interval, or misses
     the image at both; columns alike. So borders, and what earlier borders left in the interval, are kinds of their own.
     """
-    x = inputs[0]
-    both = np.stack([x.low, x.high])
-    rows = _Axis.of(both.swapaxes(0, 1), out.shape[0], op, 0)
-    columns = _Axis.of(both.transpose(2, 0, 1, 3), out.shape[1], op, 1)
+    x = inputs[0].folded()
+    assert x.rows is not None
+    assert x.columns is not None
+    rows = _Axis.of(x.rows, out.shape[0], op, 0)
+    columns = _Axis.of(x.columns, out.shape[1], op, 1)
     if 2 * len(rows.taps) * len(columns.taps) > out.shape[0] * out.shape[1]:
         return _linear(op, inputs, tensors, out)
 
@@ -57,28 +58,26 @@ def _conv2d(op: o.Conv2D, inputs: list[Interval], tensors: list[Tensor], out: Te
 
     kh, kw = op.weights.shape[:2]
     once = dataclasses.replace(op, strides=(kh, kw), dilation=(1, 1), padding=o.NO_PADDING)
-    found = _linear(once, [Interval(gathered(x.low), gathered(x.high))], tensors, out)
-    place = np.ix_(rows.kind, columns.kind)
-    return Interval(found.low[place], found.high[place])
+    low, high = x.tables
+    found = _linear(once, [Interval(gathered(low), gathered(high))], tensors, out)
+    return Interval(found.low, found.high, rows.kind, columns.kind)
 
 
 @dataclass(frozen=True)
 class _Axis:
     """Output positions along one axis by kind. kind: (positions,), the number of each one's kind. taps: (kinds, K),
-    the input index that each tap meets at a position of the kind; -1 outside."""
+    the kept input line that each tap meets at a position of the kind; -1 outside."""
 
     kind: Array
     taps: Array
 
     @staticmethod
     def of(lines: Array, positions: int, op: o.Conv2D, axis: int) -> _Axis:
-        """lines: the input's interval, the axis first."""
-        seen: dict[bytes, int] = {}
-        first = [seen.setdefault(line.tobytes(), i) for i, line in enumerate(lines)]
+        """lines: which kept line of the input's interval stands at each index along the axis."""
         taps = np.arange(op.weights.shape[axis]) * op.dilation[axis] - op.padding[axis][0]
         at = np.arange(positions)[:, None] * op.strides[axis] + taps
-        inside = (at >= 0) & (at < len(first))
-        met = np.where(inside, np.array(first)[np.clip(at, 0, len(first) - 1)], -1)
+        inside = (at >= 0) & (at < len(lines))
+        met = np.where(inside, lines[np.clip(at, 0, len(lines) - 1)], -1)
         kinds, kind = np.unique(met, axis=0, return_inverse=True)
         return _Axis(kind.reshape(-1), kinds)
 
@@ -91,10 +90,36 @@ def _matmul(op: o.MatMul, inputs: list[Interval], tensors: list[Tensor], out: Te
     za, zb = op.zero_points
     reach = magnitude(tensors[0].range, za) * magnitude(tensors[1].range, zb) * tensors[0].shape[-1]
     assert_fits(-reach, reach, "the accumulator", layer=op.layer)
-    a = [(end - za)[..., :, :, None] for end in (inputs[0].low, inputs[0].high)]
-    b = [(end - zb)[..., None, :, :] for end in (inputs[1].low, inputs[1].high)]
-    products = hull(*(x * y for x in a for y in b))
-    return Interval(products.low.sum(axis=-2), products.high.sum(axis=-2))
+    return _product(inputs[0], inputs[1], za, zb)
+
+
+def _product(a: Interval, b: Interval, za: int, zb: int) -> Interval:
+    """Bounds of (a - za) @ (b - zb). An entry depends on its row's and its column's bounds alone: equal ones are taken
+    once, and matrices one by one where that does not help."""
+    (rows, row_of), (columns, column_of) = _lines(a, za, -1), _lines(b, zb, -2)
+    if row_of.ndim > 1 and rows.shape[1] * columns.shape[1] > row_of.size * column_of.shape[-1]:
+        each = [
+            _product(Interval(*ends[:2]), Interval(*ends[2:]), za, zb) for ends in zip(a.low, a.high, b.low, b.high)
+        ]
+        return Interval(np.stack([x.low for x in each]), np.stack([x.high for x in each]))
+    low = np.zeros((rows.shape[1], columns.shape[1]), dtype=np.int64)
+    high = np.zeros_like(low)
+    for k in range(rows.shape[2]):
+        ends = [x[:, None] * y for x in rows[:, :, k] for y in columns[:, :, k]]
+        once = hull(*ends)
+        low += once.low
+        high += once.high
+    place = row_of[..., :, None], column_of[..., None, :]
+    return Interval(low[place], high[place])
+
+
+def _lines(x: Interval, zero: int, axis: int) -> tuple[Array, Array]:
+    """(distinct rows of a matrix' bounds (2, lines, K) minus the zero point, which of them stands where); axis: K's."""
+    both = np.stack([np.moveaxis(end, axis, -1) for end in (x.low, x.high)]) - zero
+    flat = both.reshape(2, -1, both.shape[-1])
+    pairs = flat.swapaxes(0, 1).reshape(flat.shape[1], -1)
+    _, first, kind = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    return flat[:, first], kind.reshape(both.shape[1:-1])
 
 
 def attaining_input(op: o.Conv2D | o.Dense, interval: Interval, index: tuple[int, ...], *, upper: bool = True) -> Array:
