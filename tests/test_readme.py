@@ -36,7 +36,7 @@ def test_make_targets_exist() -> None:
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^    qsim (\w+)", README, flags=re.M))))
 def test_commands_exist(command: str) -> None:
-    assert command in cli.cli.commands
+    assert command in cli.COMMANDS
 
 
 def test_what_is_called_supported_is() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from qsim.cli import debug_view, view
+from qsim.cli import debug_view, health, view
 from qsim.cli.options import input_options, model_options
-from qsim.compare.arrays import check_writable, read_arrays
+from qsim.compare.arrays import read_arrays
 from qsim.compare.stimulus import sample_codes
 from qsim.debug.cosim.cosim import cosim
 from qsim.debug.diff.diff import Diff, diff
@@ -19,7 +19,6 @@ from qsim.debug.diff.executors import EXECUTORS
 from qsim.debug.diff.profiles import compare_profiles
 from qsim.debug.diff.sources import dumped_inputs, emitted_target, live_keras
 from qsim.debug.pages.diff_report import write_page
-from qsim.debug.sanitize import export_worst_case, sanitize
 from qsim.debug.vectors import write_vectors
 from qsim.debug.waves.source import parse_port, read_waveform
 from qsim.debug.words.describe import describe, summary, variables_of
@@ -58,13 +57,13 @@ def prepared_codes(graph: Graph, input_file: str | None, codes: bool, samples: i
     arrays, simulator = read_arrays(input_file), Simulator(graph)
     inputs = simulator.check_codes(arrays) if codes else simulator.quantize(arrays)
     if not codes:
-        view.clipping(graph, arrays)
+        health.clipping(graph, arrays)
     if not len(next(iter(inputs.values()))):
         raise UsageError(f"{input_file} holds no sample")
     return inputs
 
 
-@click.command("diff", short_help="Find where other numbers differ from the simulator, and why.")
+@click.command("diff")
 @model_options
 @click.option(
     "--against",
@@ -235,7 +234,7 @@ def _profiles(
     return 1 if changed else 0
 
 
-@click.command(short_help="Write golden vectors for a team without Python.")
+@click.command()
 @model_options
 @click.option("-o", "--out", required=True, metavar="DIR", help="Output folder.")
 @input_options
@@ -268,7 +267,7 @@ def vectors(
     return 0
 
 
-@click.command("cosim", short_help="Run foreign RTL beside the simulator.")
+@click.command("cosim")
 @click.argument("description", metavar="DIR|YAML")
 @click.option("-o", "--out", metavar="DIR", help="For the waveform around a mismatch; default: the YAML's folder.")
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Samples; default: the YAML's.")
@@ -295,7 +294,7 @@ def cosim_command(description: str, out: str | None, frames: int | None, report:
     return 0 if result.ok else 1
 
 
-@click.command("estimate", short_help="Count operations, bits, memory, energy.")
+@click.command("estimate")
 @model_options
 @input_options
 def estimate_command(
@@ -326,7 +325,7 @@ def estimate_command(
     return 0
 
 
-@click.command(short_help="Explain a layer: formula, numbers, a worked element.")
+@click.command()
 @model_options
 @click.argument("layer", required=False)
 @input_options
@@ -357,33 +356,3 @@ def explain(
     for found in describe(graph, inputs, layers, source=source.model, weights=source.weights):
         debug_view.show_description(found, terms)
     return 0
-
-
-def show_health(graph: Graph, arrays: Any, *, codes: bool = False) -> None:
-    """The sanitizer's table for samples, as ``run --sanitize`` and ``inspect --input`` show it."""
-    found = sanitize(graph, arrays, codes=codes)
-    if not codes:
-        view.clipping(graph, arrays)
-    debug_view.show_health(found)
-
-
-def write_worst_case(graph: Graph, tensor: str, out: str) -> int:
-    """``inspect --worst-case``: the input codes that bring an accumulator to its greatest value, as .npy."""
-    path = export_worst_case(graph, tensor, check_writable(out, several=False))
-    op = graph.producers[tensor]
-    low, high = graph[tensor].range
-    view.paragraph(
-        f"{path}: codes of {op.inputs[0]!r} that bring an element of {tensor!r} to its greatest value {high} (proven "
-        f"range [{low}, {high}])."
-    )
-    return 0
-
-
-COMMANDS: tuple[click.Command, ...] = (
-    diff_command,
-    vectors,
-    cosim_command,
-    estimate_command,
-    explain,
-)
-"""What ``qsim`` gets from this module."""

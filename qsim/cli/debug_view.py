@@ -10,7 +10,6 @@ import numpy as np
 from qsim.cli import view
 from qsim.debug.diff.diff import Diff, FirstDifference, TensorDiff
 from qsim.debug.diff.profiles import ProfileChanges
-from qsim.debug.sanitize import TensorHealth
 from qsim.debug.words.describe import Description
 from qsim.debug.words.dissect import Step
 from qsim.debug.words.text import short
@@ -135,49 +134,6 @@ def show_profiles(names: Sequence[str], rows: Sequence[ProfileChanges]) -> None:
     view.paragraph(
         "own: the layer is given the first profile's input codes, so that only its own arithmetic differs. along: the "
         "whole network runs under the other profile, so that differences of earlier layers come through too."
-    )
-
-
-def show_health(rows: Sequence[TensorHealth]) -> None:
-    """The numeric sanitizer's table."""
-    cells = [
-        (
-            short(h.tensor),
-            h.format,
-            f"[{h.observed[0]}, {h.observed[1]}]",
-            f"[{h.proven[0]}, {h.proven[1]}]",
-            h.saturated_low or "",
-            h.saturated_high or "",
-            h.wrapped or "",
-            "n/a" if h.ties is None else h.ties or "",
-            h.underflowed or "",
-            h.dead_msbs or "",
-            len(h.dead_channels) or "",
-            len(h.constant_channels) or "",
-        )
-        for h in rows
-    ]
-    columns: tuple[str, ...] = (
-        "tensor",
-        "codes",
-        "observed",
-        "proven",
-        "sat. low",
-        "sat. high",
-        "wrap",
-        "ties",
-        "to zero",
-    )
-    columns += ("dead MSBs", "dead ch.", "const. ch.")
-    view.table("How each tensor uses its format", columns, cells, right=range(2, len(columns)))
-    click.echo()
-    for h in rows:
-        if h.remarks:
-            view.paragraph(f"{short(h.tensor)}: {', '.join(h.remarks)}")
-    view.paragraph(
-        "sat.: clipped by the layer's limits (a ReLU clips low by design). ties: exactly half way, so that the "
-        "rounding mode decides. to zero: a nonzero value became the code of zero. dead MSBs: high bits that no "
-        "observed code needs."
     )
 
 

@@ -80,7 +80,7 @@ def counting(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-@click.command("evaluate", short_help="Accuracy and confusion over a data set.")
+@click.command("evaluate")
 @model_options
 @data_options
 @click.option("--top", multiple=True, type=click.IntRange(1), metavar="K", help="Top-K too; several times: each.")

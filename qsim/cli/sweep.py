@@ -19,7 +19,7 @@ from qsim.importers import ModelSource
 from qsim.targets.registry import TARGETS
 
 
-@click.command("sweep", short_help="Choices after training against accuracy and cost.")
+@click.command("sweep")
 @model_options
 @click.option(
     "--vary",

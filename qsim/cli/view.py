@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qsim.compare.clipping import clipped_inputs
+from qsim.cli.text import paragraph
 from qsim.compare.report import Report
 from qsim.debug.pages.report import Accuracy, Figure, clip
 from qsim.ir import Graph, quantization_text
@@ -50,21 +48,6 @@ def steps() -> Iterator[Callable[[str], None]]:
             status.update(Text(text))
 
         yield announce
-
-
-def clipping(graph: Graph, arrays: Array | Mapping[str, Array]) -> None:
-    """On standard error: which real inputs the model's input quantizer clips, and the likely cause."""
-    for text in clipped_inputs(graph, arrays):
-        paragraph(f"Note: {text}", err=True)
-
-
-def paragraph(text: str, *, err: bool = False) -> None:
-    """``text`` folded to the terminal's width; existing line breaks stay."""
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    for line in text.splitlines() or [""]:
-        folded = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-        # A long path behind the first word stays on its line.
-        click.echo(folded.replace("Error:\n", "Error: ", 1) if folded.startswith("Error:\n") else folded, err=err)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:

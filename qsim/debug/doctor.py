@@ -9,7 +9,6 @@ from qsim.errors import QsimError, ToolMissingError
 from qsim.importers import ModelSource, importer_of, load
 from qsim.ir import Graph, quantization_text
 from qsim.ir.layers import layer_facts
-from qsim.targets.files import encoded
 from qsim.targets.registry import TARGETS, missing_tools
 from qsim.targets.target import AnyTarget
 
@@ -26,7 +25,7 @@ class Finding:
 
 
 def examine(source: ModelSource) -> list[Finding]:
-    """Import the model and try every target in memory. Nothing is written, built or run.
+    """Import the model and plan every target in memory. Nothing is written, built or run.
 
     Raises UsageError for a wrong call (an unreadable format string, no such profile).
     """
@@ -73,9 +72,8 @@ def _model(graph: Graph) -> list[Finding]:
 def _target(graph: Graph, target: AnyTarget) -> list[Finding]:
     name = target.title
     try:
-        made = target.planned(graph).files()
+        stored = target.planned(graph).weights().values()
     except QsimError as error:
         return [Finding(name, "unsupported", str(error))]
-    size = sum(len(encoded(content)) for content in made.values())
-    found = [Finding(name, "ok", f"{len(made)} files, {size // 1024 + 1} KiB of source")]
+    found = [Finding(name, "ok", f"weights take {sum(weights.bits for weights in stored):,} bits")]
     return found + [Finding(f"{name}: verify", "missing", text) for text in missing_tools(target.name)]

@@ -7,12 +7,14 @@ import re
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from qsim.ir import Graph
 from qsim.targets.record import Record
 from qsim.version import __version__
+
+if TYPE_CHECKING:
+    import jinja2
 
 _RESERVED = """
     alignas alignof and and_eq asm atomic auto bitand bitor bool break case catch char class compl const constexpr
@@ -50,6 +52,8 @@ def template_root() -> Path:
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
     """The Jinja environment of every emitter; a name that a view lacks is an error."""
+    import jinja2  # here: planning needs no templates
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(template_root()),
         undefined=jinja2.StrictUndefined,

@@ -16,6 +16,7 @@ from archives import changed, with_nan
 
 import qsim
 from qsim.cli import app as cli
+from qsim.cli import model
 from qsim.demo.flow import MODEL, Record
 from qsim.errors import UsageError
 from qsim.importers import load
@@ -314,7 +315,7 @@ def test_a_defect_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(model, "load", broken)
     code, _, err = run("inspect", MODEL)
     assert code == 1
     text = error_paragraph(err)
@@ -329,7 +330,7 @@ def test_an_error_with_debug_shows_its_traceback_too(run: Run, monkeypatch: pyte
     def refuse(*args: object, **kwargs: object) -> None:
         raise UsageError("no such thing")
 
-    monkeypatch.setattr(cli, "load", refuse)
+    monkeypatch.setattr(model, "load", refuse)
     code, _, err = run("--debug", "inspect", MODEL)
     assert code == 2
     assert "Traceback" in err

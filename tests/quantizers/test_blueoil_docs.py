@@ -69,7 +69,7 @@ def test_the_benchmark_table_names_the_kernels(tmp_path: Path) -> None:
 
 def test_commands_and_links() -> None:
     for command in re.findall(r"`?qsim (inspect|demo)\b", PAGE):
-        assert command in cli.cli.commands
+        assert command in cli.COMMANDS
     for path in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / path).is_file()
     for path in re.findall(r"`((?:examples|qsim/demo|benchmarks)/\w+\.\w+)`|python (benchmarks/\w+\.py)", PAGE):

@@ -145,7 +145,7 @@ class Lowering:
     def array(self, op: Op, role: str, values: Array | Sequence[int], ctype: CType, comment: str) -> str:
         """Register a constant array of ``op`` and return its C symbol: that of an earlier array where role and content
         are the same, as in layers called twice and in the steps of a recurrent layer."""
-        flat = tuple(int(v) for v in np.asarray(values).reshape(-1)) or (0,)
+        flat = tuple(np.asarray(values).reshape(-1).tolist()) or (0,)
         symbol = f"{self.prefix}_{self.names[op.output]}__{role}"
         if ctype.bytes * len(flat) >= SHARED:
             symbol = self._contents.setdefault((role, ctype, flat), symbol)

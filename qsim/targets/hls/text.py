@@ -72,15 +72,19 @@ def table(
                 else:
                     found += [f"{indent}{{", *inner, f"{indent}}},"]
             return found
-        lines, current = [], indent
-        for i, value in enumerate(part.tolist()):
-            number = f"0x{int(value):0{digits}x}" if hexadecimal else literal(int(value))
-            piece = number + ("," if i + 1 < part.size else "")
-            if len(current) + len(piece) + 1 > TEXT_WIDTH and current.strip():
-                lines.append(current.rstrip())
-                current = indent
-            current += piece + " "
-        return [*lines, current.rstrip()]
+        whole = map(int, part.tolist())
+        if hexadecimal:
+            numbers = [f"0x{v:0{digits}x}" for v in whole]
+        else:
+            numbers = list(map(str if fmt.width < 32 else literal, whole))
+        lines: list[str] = []
+        first, width = 0, len(indent)
+        for i, number in enumerate(numbers):
+            width += len(number) + 2  # a comma, but behind the last one, and a space
+            if width - (i + 1 == len(numbers)) > TEXT_WIDTH and i > first:
+                lines.append(indent + ", ".join(numbers[first:i]) + ",")
+                first, width = i, len(indent) + len(number) + 2
+        return [*lines, indent + ", ".join(numbers[first:])]
 
     return Table(
         name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from qsim.ir import Graph
 from qsim.targets.rtl.lower.tables import build
@@ -53,9 +54,14 @@ class Design:
     graph: Graph
     module: str
     network: s.Network
-    schedule: Schedule
     names: Mapping[s.Stream, str]
     ports: tuple[Port, ...]
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Its cycles and FIFOs: the search for their depths takes longer than all else of the plan, and refuses
+        nothing, so it waits until it is asked for."""
+        return schedule_network(self.network)
 
     @property
     def warm(self) -> int:
@@ -81,7 +87,6 @@ def plan(graph: Graph, options: Options | None = None) -> Design:
         graph=graph,
         module=f"{identifier(graph.name)}_top",
         network=network,
-        schedule=schedule_network(network),
         names=_names(graph, network),
         ports=(*_inputs(graph, network), *_outputs(graph, network)),
     )

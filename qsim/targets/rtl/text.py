@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import SupportsInt
 
+import numpy as np
+
+from qsim.numerics import Array
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -27,6 +31,20 @@ def pack(values: Iterable[SupportsInt], width: int) -> int:
     for position, value in enumerate(values):
         word |= (int(value) & mask) << (position * width)
     return word
+
+
+def pack_rows(rows: Array, width: int) -> list[int]:
+    """``pack`` of each row of an integer array (n, values)."""
+    at_once = 62 // width
+    if not at_once:
+        return [pack(row, width) for row in rows.tolist()]
+    found = [0] * len(rows)
+    low = np.asarray(rows, dtype=np.int64) & ((1 << width) - 1)
+    for first in range(0, low.shape[1], at_once):
+        part = low[:, first : first + at_once]
+        words = (part << (width * np.arange(part.shape[1]))).sum(axis=1).tolist()
+        found = [word | more << (first * width) for word, more in zip(found, words)]
+    return found
 
 
 def number(value: int) -> str:

@@ -16,7 +16,7 @@ from qsim.targets.rtl.lower.parts import Instance, InstanceRule, Param, StreamRu
 from qsim.targets.rtl.lower.pool import pool_instance, window_geometry
 from qsim.targets.rtl.network.kernels import Builder, Mask, Product, Stream, Window
 from qsim.targets.rtl.network.products import Products, products
-from qsim.targets.rtl.text import Memory, flag, number, pack, string, wide
+from qsim.targets.rtl.text import Memory, flag, number, pack_rows, string, wide
 
 MAC_DELAY = 3
 """Cycles from the last step of a walk to its result in the queue (qsim_mac.sv)."""
@@ -141,7 +141,7 @@ def _window(kernel: Window, graph: Graph) -> Instance:
     bias = op.bias.values if op.bias is not None else np.zeros(weights.shape[3], dtype=np.int64)
     lanes = kernel.folding.lanes
     words = Memory(made.encoding.bits * kernel.folding.products, _weight_words(weights, kernel, made.encoding))
-    biases = Memory(y.width * lanes, [pack(row, y.width) for row in bias.reshape(-1, lanes)])
+    biases = Memory(y.width * lanes, pack_rows(bias.reshape(-1, lanes), y.width))
     return Instance(
         module="qsim_mac",
         parameters=(
@@ -189,7 +189,7 @@ def _weight_words(weights: Array, kernel: Window, stored: WeightEncoding) -> lis
         rows = shaped.transpose(4, 5, 0, 1, 2, 6, 3).reshape(-1, f.lanes * f.word)
     else:
         rows = weights.reshape(kh, kw, outputs // f.lanes, f.lanes).transpose(2, 0, 1, 3).reshape(-1, f.lanes)
-    return [pack(row, stored.bits) for row in stored.codes(rows)]
+    return pack_rows(stored.codes(rows), stored.bits)
 
 
 def _product(kernel: Product, graph: Graph) -> Instance:
