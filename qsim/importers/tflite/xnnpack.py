@@ -59,12 +59,26 @@ def always(op: Operator, x: Tensors, y: TfliteTensor) -> bool:
     return True
 
 
+def _defined(t: TfliteTensor) -> bool:
+    """Whether the delegate has a type for the tensor: scales are normal numbers, activations name dimension 0,
+    and 32-bit numbers that too and no zero point."""
+    q = t.quantization
+    if q is None:
+        return True
+    if not (q.scales >= np.finfo(np.float32).tiny).all() or (t.data is None and q.axis != 0):
+        return False
+    return t.type != "INT32" or not (q.zero_points.any() or q.axis)
+
+
 def taken(model: TfliteModel, op: Operator, rule: Taken | None) -> bool:
     """Whether XNNPACK's own arithmetic computes the operator, whose record has ``rule``."""
     x, y = [model.tensors[i] for i in op.inputs if i >= 0], model.tensors[op.outputs[0]]
     if rule is None or any(t.quantization is None for t in (*x, y) if t.type == "INT8"):
         return False
+    if not all(_defined(t) for t in (*x, y)):
+        return False
     try:
-        return y.type == "INT8" and rule(op, x, y)
+        bytes_too = op.name == "QUANTIZE" and y.type == "UINT8"
+        return (y.type == "INT8" or bytes_too) and rule(op, x, y)
     except (IndexError, ValueError, AssertionError, KeyError):
         return False  # a damaged operator: its lowering says what is wrong with it

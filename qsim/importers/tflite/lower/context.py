@@ -116,6 +116,8 @@ class Lowering:
             if t.quantization is None or not t.quantization.per_tensor:
                 reason = "has no quantization" if t.quantization is None else "is quantized per channel"
                 raise self.unsupported(op, f"works on {t.name!r}, which {reason}", "quantize activations per tensor")
+            if not float(t.scale) > 0:
+                raise self.unsupported(op, f"works on {t.name!r}, which has the scale 0", "give it a positive scale")
             if t.type == "INT16" and t.zero_point:
                 raise self.unsupported(op, f"works on the INT16 tensor {t.name!r} with a zero point that is not 0")
         if len({t.type for t in tensors}) > 1:
