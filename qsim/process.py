@@ -38,7 +38,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TimeLimitError(QsimError):
-    """A compiler or simulator did not end within the time limit."""
+    """A compiler, simulator or emulator, named as a noun, did not end within the time limit."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(
+            f"{what} did not end within {seconds:g} seconds and was stopped; if it needs longer, set the environment "
+            f"variable {VARIABLE} to more seconds, or to 0 for no limit"
+        )
 
 
 class Ended(SystemExit):
@@ -101,10 +107,7 @@ def run_all(
             try:
                 out, err = process.communicate(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise TimeLimitError(
-                    f"{what} did not end within {seconds:g} seconds and was stopped; if it needs longer, set the "
-                    f"environment variable {VARIABLE} to more seconds, or to 0 for no limit"
-                ) from None
+                raise TimeLimitError(what, seconds or 0.0) from None
             done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
     return done
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from qsim import process
 from qsim.errors import QsimError, ToolMissingError
 from qsim.numerics import Array
 from qsim.targets.c.mcu.build import Port, Program, is_layer
@@ -53,7 +55,7 @@ class _Emulator(Protocol):
     def reg_write(self, register: int, value: int) -> None: ...
     def hook_add(self, kind: int, hook: _Hook, begin: int = 1, end: int = 0) -> int: ...
     def hook_del(self, hook: int) -> None: ...
-    def emu_start(self, begin: int, until: int) -> None: ...
+    def emu_start(self, begin: int, until: int, timeout: int) -> None: ...
 
 
 class Machine:
@@ -107,10 +109,13 @@ class Machine:
         self.uc.mem_write(_STACK, bytes([_PAINT]) * _STACK_BYTES)
         self.uc.reg_write(self._sp, _STACK + _STACK_BYTES)
         self.uc.reg_write(self._link, self._back)
+        seconds, start = process.limit(), time.monotonic()
         try:
-            self.uc.emu_start(self._entry, _RETURN)
+            self.uc.emu_start(self._entry, _RETURN, int((seconds or 0) * 1e6))  # microseconds, 0: no limit
         except self._error as error:
             raise EmulationError(f"the emitted C stops on {self.program.cpu.name}: {error}") from error
+        if seconds is not None and time.monotonic() - start >= seconds:
+            raise process.TimeLimitError(f"the emitted C on the emulated {self.program.cpu.name}", seconds)
         status = int(self.uc.reg_read(self._result))
         if status != 0:
             raise EmulationError(f"the emitted C returns {status} on {self.program.cpu.name}")

@@ -12,6 +12,7 @@ from graphs import OP_GRAPHS, corner_codes, random_graph
 from tiled_graphs import TILED_GRAPHS
 
 import qsim
+from qsim import process
 from qsim.errors import ToolMissingError, UsageError
 from qsim.ir import Graph
 from qsim.simulate import Simulator
@@ -62,6 +63,18 @@ def test_random_graphs(cpu: str, seed: int, tmp_path: Path) -> None:
     graph = random_graph(5000 + seed)
     emit(graph, "c", tmp_path)
     assert differing(graph, tmp_path, cpu, corner_codes(graph, 4)) == []
+
+
+def test_a_program_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = GRAPHS["tiled_int8"]()
+    emit(graph, "c", tmp_path)
+    text, count = re.subn(r"return \w+_OK;", "for (;;) {\n    }", (tmp_path / "model.c").read_text())
+    assert count == 1
+    (tmp_path / "model.c").write_text(text)
+    machine = Machine(build(graph, tmp_path, tmp_path, cpu_named("cortex-m4")))
+    monkeypatch.setenv(process.VARIABLE, "0.5")
+    with pytest.raises(process.TimeLimitError, match=r"the emulated cortex-m4 did not end within 0\.5 s"):
+        machine.run(corner_codes(graph, 1))
 
 
 FAULTS = {
