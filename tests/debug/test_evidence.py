@@ -63,7 +63,7 @@ def test_the_count_is_the_number_that_fit() -> None:
     """Counted again by hand on single samples of a sum: each candidate that gives the observed codes."""
     every = corner_codes(GRAPH, 12)
     counts = []
-    for sample in (0, 5, 11):
+    for sample in (0, 2, 7):
         codes = {name: a[sample : sample + 1] for name, a in every.items()}
         trace = Simulator(GRAPH).trace_codes(codes)
         observed = faulty(GRAPH, codes, "conv2d3", changed(weights=flipped_weight))["conv2d3"]
