@@ -1,7 +1,7 @@
 """Applies each fault of ``tests/mutants.py`` to a copy of the checkout, runs its tests there, and demands that they
 fail. Prints a line a fault, and the share that was noticed; exit code 1 where one was not.
 
-    python benchmarks/mutants.py [--only TEXT]
+    python benchmarks/mutants.py [--only TEXT] [--from N]
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def write(path: Path, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="faults in whose path or text this stands")
-    only = parser.parse_args().only
-    chosen = [m for m in MUTANTS if only in m.path or only in m.old]
+    parser.add_argument("--from", type=int, default=1, dest="start", help="number of the first fault")
+    given = parser.parse_args()
+    chosen = [m for m in MUTANTS if given.only in m.path or given.only in m.old][given.start - 1 :]
     survived = []
     with tempfile.TemporaryDirectory(prefix="qsim-mutants-") as scratch:
         top = Path(scratch)
@@ -68,7 +69,7 @@ def main() -> int:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, top / name)
         sound: set[tuple[str, ...]] = set()
-        for number, mutant in enumerate(chosen, 1):
+        for number, mutant in enumerate(chosen, given.start):
             if mutant.tests not in sound and tested(top, mutant.tests):
                 raise SystemExit(f"these tests fail, or are none, without any fault: {' '.join(mutant.tests)}")
             sound.add(mutant.tests)
