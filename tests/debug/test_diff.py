@@ -82,8 +82,9 @@ def test_faults_are_found_and_explained(name: str, view: str) -> None:
     assert str(result).count("layer") >= 1
 
 
-def test_no_false_alarm_on_correct_runs() -> None:
-    for seed in range(200):
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_false_alarm_on_correct_runs(count: int) -> None:
+    for seed in range(count):
         graph = random_graph(seed)
         codes = corner_codes(graph, 4)
         result = diff(graph, codes, Simulator(graph).trace_codes(codes), codes=True)
