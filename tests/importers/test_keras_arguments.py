@@ -22,7 +22,7 @@ from keras_arguments import (
 import qsim
 from qsim.errors import UnsupportedError
 from qsim.importers.keras.lower.graph import LAYERS
-from qsim.importers.keras.lower.operations import _marks
+from qsim.importers.keras.lower.rearrangements import _marks
 from qsim.importers.keras.lower.record import IDLE, Record
 from qsim.importers.keras.lower.shape import IDENTITIES
 from qsim.importers.keras.model import LayerNode

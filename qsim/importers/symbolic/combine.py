@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from qsim.errors import UnsupportedError
 from qsim.importers.symbolic.building import Building, Named
 from qsim.importers.symbolic.grid import scaled_to
 from qsim.importers.symbolic.value import Value, fraction_gcd, is_power_of_two
-from qsim.ir.ops import Add, Concat, Extremum, Mul
+from qsim.ir.ops import Add, Concat, Extremum, MatMul, Mul
 from qsim.numerics import Array
 
 
@@ -108,3 +109,16 @@ def extremum(ctx: Building, node: Named, inputs: list[Value], kind: Literal["max
         result.offset,
     )
     return result.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)
+
+
+def matrix_product(ctx: Building, node: Named, inputs: list[Value]) -> Value:
+    """a @ b for tensors of equal leading dimensions. Raises UnsupportedError for others."""
+    a, b = (ctx.grid(v, node.name, exact=True) for v in inputs)
+    if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        raise UnsupportedError(
+            f"it multiplies {a.shape} by {b.shape}", way_out="reshape them to matrices of equal leading dimensions"
+        )
+    made = Value.of("", node.name, (), a.scale * b.scale)
+    op = MatMul(inputs=(a.tensor, b.tensor), output=node.name, layer=node.name)
+    tensor = ctx.add(op, made.scale, made.offset)
+    return made.but(tensor=tensor, shape=ctx.b.tensor(tensor).shape)

@@ -154,6 +154,13 @@ def risen(b: GraphBuilder, value: Value) -> Value:
     return value.but(tensor=b.add(op, quantization=quantization(scale, value.offset)), scale=scale)
 
 
+def real_bounds(b: GraphBuilder, value: Value) -> tuple[Fraction, Fraction]:
+    """The least and greatest real value over the proven range, behind slope and clamps that rise."""
+    low, high = _reach(b, value, *np.broadcast_arrays(value.scale, value.offset))
+    ends = [value.clamps(v) for v in (low, high, min(max(low, Fraction(0)), high))]
+    return min(ends), max(ends)
+
+
 def _reach(b: GraphBuilder, value: Value, factor: Array, addend: Array) -> tuple[Fraction, Fraction]:
     """The least and greatest code * factor + addend over the value's proven range, lane by lane."""
     bounds = lane_bounds(b.interval(value.tensor), factor.shape)

@@ -139,7 +139,7 @@ def _reached_codes(b: GraphBuilder, value: Value, rule: Uniform, layer: str) -> 
     threshold is made, where a channel has too many between."""
     factor, addend = np.broadcast_arrays(value.scale, value.offset)
     bounds = lane_bounds(b.interval(value.tensor), factor.shape)
-    lows, highs = ([rule.code(v) for v in (x.astype(object) * factor + addend).reshape(-1)] for x in bounds)
+    lows, highs = ([rule.code(v) for v in np.asarray(x.astype(object) * factor + addend).flat] for x in bounds)
     (x_low, x_high), most = b.tensor(value.tensor).range, max(abs(y - x) for x, y in zip(lows, highs))
     if min(most, x_high - x_low + 1) * factor.size > MOST_TABLE_ENTRIES:
         raise UnsupportedError(

@@ -168,6 +168,12 @@ class Value:
 
     def settled(self) -> Value:
         """The value. Raises UnsupportedError while a real-valued function is pending on it."""
+        if self.boundary == "softmax":
+            raise UnsupportedError(
+                f"softmax behind layer {self.layer!r} divides exponentials by their sum, which has no exact integers: "
+                "it can only end the model",
+                way_out="end the model with it, or leave it out: the greatest code is that of the greatest probability",
+            )
         if self.boundary != "linear":
             raise UnsupportedError(
                 f"{self.boundary} behind layer {self.layer!r} is real-valued, and no quantizer follows it",

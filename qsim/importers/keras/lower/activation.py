@@ -15,7 +15,7 @@ from qsim.importers.keras.lower.context import Context, weight
 from qsim.importers.keras.lower.record import Record, Registry
 from qsim.importers.keras.model import LayerNode
 from qsim.importers.symbolic.combine import add, multiply
-from qsim.importers.symbolic.elementwise import leaky
+from qsim.importers.symbolic.elementwise import leaky, leaky_by_channel
 from qsim.importers.symbolic.grid import on_grid
 from qsim.importers.symbolic.value import Value, float32
 from qsim.quantizers import QUANTIZERS, Call, parse, quantizer
@@ -131,6 +131,18 @@ def _leaky_relu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     return leaky(ctx, node, inputs[0], float(node.config.get("negative_slope", node.config.get("alpha", 0.3))))
 
 
+def _prelu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """x where x >= 0, alpha * x below; alpha per channel, the axes before it shared."""
+    value = inputs[0]
+    array = weight(node, "alpha")
+    if array.size != array.shape[-1]:
+        raise UnsupportedError(
+            f"its alpha of shape {array.shape} differs by position",
+            way_out=f"share it: shared_axes={list(range(1, len(value.shape)))}",
+        )
+    return leaky_by_channel(ctx, node, value, float32(array.reshape(-1)))
+
+
 def _elu_layer(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     if float(node.config.get("alpha", 1.0)) != 1.0:
         raise UnsupportedError(f"its alpha is {node.config['alpha']}", way_out="use alpha=1.0")
@@ -225,6 +237,7 @@ LAYERS: Registry = {
     "QAdaptiveActivation": Record(lower=_adaptive_activation, reads=_ADAPTIVE, real=True, any_order=True),
     "ReLU": Record(lower=_relu_layer, reads=("max_value", "negative_slope", "threshold"), rows=True, any_order=True),
     "LeakyReLU": Record(lower=_leaky_relu_layer, reads=("negative_slope", "alpha"), rows=True, any_order=True),
+    "PReLU": Record(lower=_prelu_layer, reads=("shared_axes",), any_order=False),
     "ELU": Record(lower=_elu_layer, reads=("alpha",), rows=True, any_order=True),
     "Softmax": Record(lower=_softmax_layer, reads=("axis",)),
     "QActivation": Record(lower=_activation_layer, reads=("activation",), rows=True, real=True, any_order=True),

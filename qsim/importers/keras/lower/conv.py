@@ -65,6 +65,24 @@ def _depthwise_conv2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     return activate(ctx, node, result, config.get("activation"))
 
 
+def _depthwise_conv1d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    config, value = node.config, _image(ctx, node, inputs[0])
+    size, multiplier = one(config["kernel_size"]), int(config.get("depth_multiplier") or 1)
+    stride, dilation = one(config.get("strides", 1)), one(config.get("dilation_rate", 1))
+    channels = value.shape[2]
+    result = linear(
+        ctx,
+        node,
+        value,
+        as_conv2d((1, stride), (1, dilation), _row_padding(node, value.shape[1], size, stride, dilation), channels),
+        quantized_by(ctx, node, "depthwise_kernel", "depthwise_quantizer", (size, channels, multiplier)),
+        bias_values(ctx, node, channels * multiplier),
+        layout=lambda w: depthwise_layout(w[None]),
+        name=f"{node.name}.conv",
+    )
+    return _row(ctx, node, result)
+
+
 def _row_padding(node: LayerNode, width: int, kernel: int, stride: int, dilation: int) -> Pads:
     """Padding of a (1, W, C) image for a 1-D layer, 'causal' included."""
     match str(node.config.get("padding", "valid")).lower():
@@ -182,17 +200,30 @@ def _transposed_axis(size: int, kernel: int, stride: int, padding: str) -> tuple
 
 
 def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    """Keras' kernel is (KH, KW, Cout, Cin); a quantizer's last axis is therefore the input channel."""
     channels_last(node)
-    value, config = inputs[0], node.config
-    rank(node, value, 3)
-    dilation = pair(config.get("dilation_rate", 1))
-    if config.get("output_padding") is not None:
+    rank(node, inputs[0], 3)
+    config = node.config
+    geometry = pair(config["kernel_size"]), pair(config.get("strides", 1)), pair(config.get("dilation_rate", 1))
+    return activate(ctx, node, _transposed(ctx, node, inputs[0], *geometry), config.get("activation"))
+
+
+def _conv1d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    config = node.config
+    size, stride, dilation = (one(config.get(key, 1)) for key in ("kernel_size", "strides", "dilation_rate"))
+    result = _transposed(ctx, node, _image(ctx, node, inputs[0]), (1, size), (1, stride), (1, dilation))
+    return _row(ctx, node, result)
+
+
+def _transposed(
+    ctx: Context, node: LayerNode, value: Value, size: Pair, strides: Pair, dilation: Pair
+) -> Value:
+    """Keras' kernel is (KH, KW, Cout, Cin); a quantizer's last axis is therefore the input channel."""
+    flat = node.class_name.endswith("1DTranspose")
+    if node.config.get("output_padding") is not None:
         raise UnsupportedError(
             "output_padding is not supported", way_out="leave output_padding at None, as QKeras does"
         )
-    size, strides, filters = pair(config["kernel_size"]), pair(config.get("strides", 1)), int(config["filters"])
-    padding = str(config.get("padding", "valid")).lower()
+    filters, padding = int(node.config["filters"]), str(node.config.get("padding", "valid")).lower()
     if padding not in ("valid", "same"):
         raise UnsupportedError(f"padding {padding!r} is not supported", way_out="use 'valid' or 'same'")
     # A dilated kernel is the kernel with zeros between its taps.
@@ -200,20 +231,21 @@ def _conv2d_transpose(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
     rows, columns = (_transposed_axis(value.shape[i], spread[i], strides[i], padding) for i in (0, 1))
 
     def layout(w: Array) -> Array:
+        w = w[None] if flat else w
         spaced = np.zeros((*spread, *w.shape[2:]), dtype=w.dtype)
         spaced[:: dilation[0], :: dilation[1]] = w
         return np.asarray(spaced.transpose(0, 1, 3, 2))
 
-    result = linear(
+    return linear(
         ctx,
         node,
         value,
         as_transposed(strides, (rows[1], columns[1]), (rows[0], columns[0])),
-        quantized_kernel(ctx, node, "kernel", (*size, filters, value.shape[2])),
+        quantized_kernel(ctx, node, "kernel", (*(size[1:] if flat else size), filters, value.shape[2])),
         bias_values(ctx, node, filters),
         layout=layout,
+        name=f"{node.name}.conv" if flat else None,
     )
-    return activate(ctx, node, result, config.get("activation"))
 
 
 def _folded(
@@ -328,6 +360,8 @@ LAYERS: Registry = {
         ("DepthwiseConv2D", "QDepthwiseConv2D"),
         Record(lower=_depthwise_conv2d, reads=(*_DEPTHWISE, "depth_multiplier"), only=_ONE_GROUP),
     ),
+    "DepthwiseConv1D": Record(lower=_depthwise_conv1d, reads=(*_DEPTHWISE, "depth_multiplier"), only=_ONE_GROUP),
+    "Conv1DTranspose": Record(lower=_conv1d_transpose, reads=(*CONV_READS, "output_padding"), only=_ONE_GROUP),
     **dict.fromkeys(
         ("SeparableConv1D", "QSeparableConv1D"), Record(lower=_separable_conv1d, reads=_SEPARABLE, only=_ONE_GROUP)
     ),

@@ -17,11 +17,13 @@ from qsim.importers.keras.lower import merge as lower_merge
 from qsim.importers.keras.lower import norm as lower_norm
 from qsim.importers.keras.lower import operations as lower_ops
 from qsim.importers.keras.lower import pool as lower_pool
+from qsim.importers.keras.lower import products
 from qsim.importers.keras.lower import recurrent as lower_recurrent
 from qsim.importers.keras.lower import shape as lower_shape
 from qsim.importers.keras.lower.context import Context
 from qsim.importers.keras.lower.floats import formatted
 from qsim.importers.keras.lower.layout import as_seen, lower_in_layout
+from qsim.importers.keras.lower.rearrangements import stacked
 from qsim.importers.keras.lower.record import Record
 from qsim.importers.keras.lower.wrapped import note_masks, unwrapped
 from qsim.importers.keras.model import KerasModel, LayerNode
@@ -46,6 +48,7 @@ LAYERS: dict[str, Record] = {
     **lower_pool.LAYERS,
     **lower_shape.LAYERS,
     **lower_merge.LAYERS,
+    **products.LAYERS,
     **lower_norm.LAYERS,
     **lower_recurrent.LAYERS,
     **lower_ops.LAYERS,
@@ -144,6 +147,9 @@ def _is_operation(node: LayerNode) -> bool:
 def _record(node: LayerNode) -> Record:
     """The record of the node's class. Raises UnsupportedError, with the nearest name that there is, for others, and
     for arguments that the record does not account for."""
+    if node.class_name in REFUSED:
+        reason, way_out = REFUSED[node.class_name]
+        raise UnsupportedError(reason, layer=node.name, way_out=way_out)
     if node.class_name not in LAYERS:
         operation = _is_operation(node)
         named = str(node.config.get("function", node.class_name)) if operation else node.class_name
@@ -187,8 +193,26 @@ def _time_distributed(ctx: Context, node: LayerNode, inputs: list[Value]) -> Val
         made = lower_in_layout(record, ctx, step, [row])
         assert isinstance(made, Value)
         steps.append(as_seen(ctx, made))
-    return lower_ops.stacked(ctx, node, steps, 0, (1, *steps[0].shape))
+    return stacked(ctx, node, steps, 0, (1, *steps[0].shape))
 
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "Lambda": (
+        "it is a Lambda, whose function is Python code that qsim does not run",
+        "write it with layers or keras.ops, which the file names",
+    ),
+    "LayerNormalization": (
+        "it divides by a root of each sample's own variance, which has no exact integers",
+        "normalize by BatchNormalization, whose constants are known, or end the model before it",
+    ),
+    "MultiHeadAttention": (
+        "its weights and products have no quantizers inside, and its softmax divides exponentials, which have no exact "
+        "integers",
+        "write the projections as QDense and the products as keras.ops.matmul with a QActivation behind each",
+    ),
+}
+"""Layers that are refused for a reason of their own: the reason and the way out."""
+REFUSED |= dict.fromkeys(("GroupNormalization", "RMSNormalization", "UnitNormalization"), REFUSED["LayerNormalization"])
 
 LAYERS["TimeDistributed"] = Record(lower=_time_distributed, reads=("layer",))
 
@@ -203,7 +227,7 @@ def _lower_node(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value | l
         return inputs[0].but(layer=node.name)
     try:
         for value in inputs:
-            if not record.real or value.boundary not in REAL_FUNCTIONS:
+            if not record.real or value.boundary not in (*REAL_FUNCTIONS, "softmax"):
                 value.settled()
         return lower_in_layout(record, ctx, node, inputs)
     except UnsupportedError as error:

@@ -104,6 +104,27 @@ def _rescaling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return affine(ctx, node, inputs[0], factor, addend)
 
 
+def _normalization(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
+    """y = (x - mean) / max(sqrt(variance), 1e-7), or its inverse, mean and variance per channel or numbers, given or
+    adapted. The factor is computed in float64 and exact from then on."""
+    value, config = inputs[0], node.config
+    axis = config.get("axis", -1)
+    if axis is not None and axis not in ([], [None]):
+        _last_axis(node, value)
+    given = config.get("mean") is not None
+    mean, variance = (
+        np.asarray(config[key], dtype=np.float32) if given else weight(node, key) for key in ("mean", "variance")
+    )
+    if mean.size not in (1, value.shape[-1]) or variance.size not in (1, value.shape[-1]) or not (variance >= 0).all():
+        raise ModelError(f"layer {node.name!r}: its mean and variance do not fit {value.shape[-1]} channels.")
+    deviation = np.maximum(np.sqrt(variance.astype(np.float64).reshape(-1)), 1e-7)
+    center = fractions(mean.reshape(-1))
+    if config.get("invert"):
+        return affine(ctx, node, value, fractions(deviation), center)
+    inverse = fractions(1 / deviation)
+    return affine(ctx, node, value, inverse, np.asarray(-center * inverse))
+
+
 _NORMALIZES = ("axis", "epsilon", "center", "scale")
 _CONSTANTS = ("gamma", "beta", "mean", "variance", "inverse")
 
@@ -112,6 +133,7 @@ LAYERS: Registry = {
     "QBatchNormalization": Record(
         lower=_q_batch_normalization, reads=(*_NORMALIZES, *(f"{name}_quantizer" for name in _CONSTANTS))
     ),
+    "Normalization": Record(lower=_normalization, reads=("axis", "mean", "variance", "invert")),
     "QScaleShift": Record(lower=_scale_shift, reads=("weight_quantizer", "bias_quantizer", "activation", "use_bias")),
     "Rescaling": Record(lower=_rescaling, reads=("scale", "offset")),
 }

@@ -20,17 +20,24 @@ def _identity(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     return inputs[0].but(layer=node.name)
 
 
+def _reshaped(ctx: Context, node: LayerNode, value: Value, shape: tuple[int, ...]) -> Value:
+    """Row-major; of a softmax, which joins the last axis, only where that stays."""
+    if value.boundary == "softmax" and shape[-1:] != value.shape[-1:]:
+        value.settled()
+    return reshape(ctx, node, value, shape)
+
+
 def _flatten(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     if len(inputs[0].shape) > 2:
         channels_last(node)
-    return reshape(ctx, node, inputs[0], (math.prod(inputs[0].shape),))
+    return _reshaped(ctx, node, inputs[0], (math.prod(inputs[0].shape),))
 
 
 def _reshape(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
     shape = fitting(inputs[0].shape, node.config["target_shape"])
     if shape is None:
         raise ModelError(f"layer {node.name!r}: shape {inputs[0].shape} cannot become {node.config['target_shape']}.")
-    return reshape(ctx, node, inputs[0], shape)
+    return _reshaped(ctx, node, inputs[0], shape)
 
 
 def _zero_padding_2d(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
@@ -69,7 +76,10 @@ def _cropping(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
 
 
 def _permute(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
-    return transpose(ctx, node, inputs[0], tuple(int(d) - 1 for d in node.config["dims"]))
+    dims = [int(d) for d in node.config["dims"]]
+    if inputs[0].boundary == "softmax" and dims[-1] != len(dims):
+        inputs[0].settled()
+    return transpose(ctx, node, inputs[0], tuple(d - 1 for d in dims))
 
 
 def _upsampling(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
