@@ -64,9 +64,6 @@ BEING_CUT = tuple(
     f"{name}: "
     for name in (
         "qsim/evaluation/evaluate.py",
-        "qsim/importers/keras/lower/operations.py",
-        "qsim/importers/keras/read/spec.py",
-        "qsim/importers/keras/read/variables.py",
         "qsim/importers/tflite/lower/context.py",
         "qsim/importers/tflite/reader.py",
         "qsim/importers/tfmot/conversion.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qsim.errors import ModelError, UsageError
+from qsim.errors import ModelError, Place, UsageError, reading
 from qsim.importers.importer import Importer, ModelSource, SurveyEntry
 from qsim.importers.keras.model import KerasModel
 from qsim.ir import Graph
@@ -110,15 +110,19 @@ class KerasModels:
         return source.path is not None or all(hasattr(source.model, name) for name in ("layers", "get_config"))
 
     def load(self, source: ModelSource) -> Graph:
+        if source.path is None:
+            source.refuse(
+                weights="a Keras model in memory has its weights already; 'weights' goes with a .json file.",
+            )
+        with reading(source.name, self.kind) as place:
+            return self._lowered(source, place)
+
+    def _lowered(self, source: ModelSource, place: Place) -> Graph:
         from qsim.importers.keras.lower.graph import lower
         from qsim.importers.keras.lower.live import with_live_quantizers
         from qsim.importers.keras.read.files import read_source
         from qsim.importers.tfmot import is_tfmot, lower_tfmot
 
-        if source.path is None:
-            source.refuse(
-                weights="a Keras model in memory has its weights already; 'weights' goes with a .json file.",
-            )
         model = read_source(source)
         if source.path is None:
             model = with_live_quantizers(model, source.model)
@@ -132,13 +136,14 @@ class KerasModels:
             return lower_tfmot(model, source.profile)
         if source.profile not in (None, *KERAS_PROFILES):
             raise UsageError(f"profile {source.profile!r} is not one of a Keras model's: {', '.join(KERAS_PROFILES)}.")
-        return lower(model, source.but(profile=source.profile or KERAS_PROFILES[0]))
+        return lower(model, source.but(profile=source.profile or KERAS_PROFILES[0]), place)
 
     def survey(self, source: ModelSource) -> Sequence[SurveyEntry]:
         from qsim.importers.keras.lower.graph import survey
         from qsim.importers.keras.read.files import read_source
 
-        return survey(read_source(source))
+        with reading(source.name, self.kind):
+            return survey(read_source(source))
 
 
 IMPORTERS: tuple[Importer, ...] = (

@@ -53,7 +53,7 @@ REFUSED = [
         "computes in float16",
         "float32",
     ),
-    (lambda: chain(q_dense(activation="softmax"), q_dense("next")), "'next'", "no quantizer follows", "QActivation"),
+    (lambda: chain(q_dense(activation="softmax"), q_dense("next")), "'next'", "divides exponentials", "end the model"),
     (lambda: chain(q_dense(activation="gelu")), "'fc'", "gelu is real-valued and ends the model", "QActivation"),
     (lambda: chain(q_dense(activation="exponential")), "'fc'", "exponential is not supported", "QActivation"),
     (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from qsim.errors import ModelError, QsimError, UnsupportedError, UsageError
+from qsim.errors import ModelError, Place, QsimError, UnsupportedError, UsageError
 from qsim.importers.importer import InputFormat, ModelSource, SurveyEntry
 from qsim.importers.keras.lower import activation as lower_activation
 from qsim.importers.keras.lower import conv as lower_conv
@@ -56,8 +56,8 @@ LAYERS: dict[str, Record] = {
 """Layer class -> its record. InputLayer and TimeDistributed are handled here."""
 
 
-def lower(model: KerasModel, source: ModelSource) -> Graph:
-    """The integer graph of ``model``, which was read from ``source``.
+def lower(model: KerasModel, source: ModelSource, place: Place) -> Graph:
+    """The integer graph of ``model``, which was read from ``source``. place: where the lowering stands, for its guard.
 
     Of the source, input_format is the number format of the real inputs, for all or by input name, needed where an input
     does not go straight into one QActivation with a uniform quantizer; rescale is "exact" or "multiplier:N"
@@ -67,11 +67,13 @@ def lower(model: KerasModel, source: ModelSource) -> Graph:
     """
     b = GraphBuilder(model.name, source.profile or "qkeras")
     for node in model.nodes:
+        place.at = f"layer {node.name!r}"
         note_masks(b, node)
     model = dataclasses.replace(model, nodes=tuple(unwrapped(node) for node in model.nodes))
     model = formatted(model, source.weights_format, LAYERS, b)
     ctx = Context(model, b, Rescaling.parse(source.rescale))
     for node in model.nodes:
+        place.at = f"layer {node.name!r}"
         _check_dtype(node)
         if node.class_name != "InputLayer" and not _is_operation(node):
             _record(node)  # before the operations that Keras adds for it, as it does for Masking
@@ -82,9 +84,11 @@ def lower(model: KerasModel, source: ModelSource) -> Graph:
     for node in model.nodes:
         if node.name in values:
             continue
+        place.at = f"layer {node.name!r}"
         inputs = [values[name][index] for name, index in node.inputs]
         result = _lower_node(ctx, node, inputs)
         values[node.name] = result if isinstance(result, list) else [result]
+    place.at = "the model's outputs"
     outputs = [_output(ctx, values[name][index]) for name, index in model.outputs]
     ctx.note_rounding()
     ctx.rescaling.note(b)

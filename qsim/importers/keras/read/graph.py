@@ -8,9 +8,10 @@ from typing import Any
 
 from qsim.errors import ModelError
 from qsim.importers.keras.model import KerasModel, LayerNode
+from qsim.importers.keras.read.calls import Call, Ref
 from qsim.importers.keras.read.hdf5 import Array
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS, as_operation
-from qsim.importers.keras.read.spec import Call, LayerSpec, ModelSpec, Ref
+from qsim.importers.keras.read.spec import LayerSpec, ModelSpec
 
 NODE_LIMIT = 100_000
 """Calls after flattening; nested models that call each other many times grow exponentially in a few lines."""

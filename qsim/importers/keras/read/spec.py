@@ -10,31 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qsim.errors import ModelError, UnsupportedError
-from qsim.importers.keras.read.config import as_dict, as_index, as_list, as_name, is_object, normalize, short_name
+from qsim.importers.keras.read.calls import Call, Ref, call_of, holds_tensor, refs_of
+from qsim.importers.keras.read.config import as_dict, as_list, as_name, normalize, short_name
 from qsim.importers.keras.read.operations import LEGACY_OPERATIONS
 
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
 _OPS_MODULES = ("keras.ops", "keras.src.ops", "keras.src.backend")
 _GRAPH_OPS = (*LEGACY_OPERATIONS, "TensorFlowOpLayer", "Lambda")
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A tensor: output ``index`` of call ``call`` (0-based) of layer ``layer``, within one model."""
-
-    layer: str
-    call: int
-    index: int
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer. refs: its input tensors in order; keys: their names where they were passed as a dict;
-    arguments: the whole call, tensors replaced by {'tensor': position}, where it is more than its tensors."""
-
-    refs: tuple[Ref, ...]
-    keys: tuple[str, ...] | None = None
-    arguments: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +207,7 @@ def _functional(config: dict[str, Any], holder: dict[str, Any], where: str) -> M
     first_call = {str(d.get("name")): _builtin_calls(d) for d in data}
     layers = []
     for d, nodes in zip(data, raw_nodes, strict=True):
-        calls = tuple(_call(node, d, first_call, where) for node in nodes) or (Call(()),)
+        calls = tuple(call_of(node, d, first_call, where) for node in nodes) or (Call(()),)
         layers.append(_layer(d, calls, where, keras3_nodes=keras3))
     for layer in layers:
         for call in layer.calls:
@@ -236,8 +218,8 @@ def _functional(config: dict[str, Any], holder: dict[str, Any], where: str) -> M
     if keras3:
         for layer in layers:
             offsets[layer.name] = int(layer.nested is not None and layer.class_name != "Sequential")
-    inputs = tuple(r.layer for r in _refs(config.get("input_layers"), {}, f"'input_layers' of model {name!r}"))
-    outputs = tuple(_refs(config.get("output_layers"), offsets, f"'output_layers' of model {name!r}"))
+    inputs = tuple(r.layer for r in refs_of(config.get("input_layers"), {}, f"'input_layers' of model {name!r}"))
+    outputs = tuple(refs_of(config.get("output_layers"), offsets, f"'output_layers' of model {name!r}"))
     spec = _finish(name, layers, inputs, outputs, config, where)
     _check_refs(spec, where)
     return spec
@@ -256,124 +238,18 @@ def _builtin_calls(data: dict[str, Any]) -> int:
     return int(isinstance(first, dict) and short_name(str(first.get("class_name"))) == "InputLayer")
 
 
-def _is_leaf(value: Any) -> bool:
-    """A reference in list form: [layer name, call, output index] or, in Keras 2's calls, with the kwargs behind."""
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(isinstance(n, int) and not isinstance(n, bool) for n in value[1:3])
-    )
-
-
-def _is_constant(value: Any) -> bool:
-    """A number or array in the place of Keras 2's first tensor: ["_CONSTANT_VALUE", -1, it, the kwargs]."""
-    return isinstance(value, list) and bool(value) and value[0] == "_CONSTANT_VALUE"
-
-
-def _refs(value: Any, offsets: dict[str, int], what: str) -> list[Ref]:
-    if _is_leaf(value):
-        return [_ref(value, offsets, what)]
-    if isinstance(value, dict):  # Keras flattens dicts in the order of their sorted keys
-        return [r for key in sorted(value) for r in _refs(value[key], offsets, what)]
-    return [r for v in as_list(value, what) for r in _refs(v, offsets, what)]
-
-
-def _ref(value: list[Any], offsets: dict[str, int], what: str) -> Ref:
-    call = as_index(value[1], f"a call's number in {what}") - offsets.get(value[0], 0)
-    if call < 0:
-        raise ModelError(f"{what} names call {value[1]} of model {value[0]!r}, which has no such call.")
-    return Ref(value[0], call, as_index(value[2], f"an output's number in {what}"))
-
-
-def _call(node: Any, data: dict[str, Any], offsets: dict[str, int], where: str) -> Call:
-    what = f"'inbound_nodes' of layer {data.get('name')!r} in {where}"
-    found: list[Ref] = []
-    if isinstance(node, dict) and "args" in node:
-        args = _arguments(node["args"], found, {}, what, keras3=True)
-        kwargs = _arguments(as_dict(node.get("kwargs", {}), what), found, {}, what, keras3=True)
-        raw_args = as_list(node["args"], what)
-        only = raw_args[0] if len(raw_args) == 1 else None
-        keys = tuple(sorted(only)) if isinstance(only, dict) and not is_object(only) else None
-    else:
-        if not isinstance(node, dict):
-            as_list(node, what)
-        args = _arguments([node], found, offsets, what, keras3=False)
-        kwargs = _arguments(_legacy_kwargs(node), found, offsets, what, keras3=False)
-        keys = tuple(sorted(node)) if isinstance(node, dict) else None
-    return Call(tuple(found), keys, _significant(args, kwargs))
-
-
-def _legacy_kwargs(node: Any) -> dict[str, Any]:
-    """Keras 2 repeats a call's keyword arguments behind every tensor of its first argument."""
-    while isinstance(node, (list, dict)) and node and not (_is_leaf(node) or _is_constant(node)):
-        node = next(iter(node.values())) if isinstance(node, dict) else node[0]
-    return dict(node[3]) if isinstance(node, list) and len(node) == 4 and isinstance(node[3], dict) else {}
-
-
-def _arguments(value: Any, found: list[Ref], offsets: dict[str, int], what: str, *, keras3: bool) -> Any:
-    """``value`` normalized, each tensor replaced by {'tensor': position in ``found``}, to which it is appended."""
-    ref: list[Any] | None = None
-    if keras3 and isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-        history = as_dict(value.get("config"), what).get("keras_history")
-        if not _is_leaf(history):
-            raise ModelError(f"{what} holds a tensor without a source. The model's config is damaged.")
-        ref = history
-    elif not keras3 and _is_leaf(value) and not _is_constant(value):
-        ref = value
-    if ref is not None:
-        found.append(_ref(ref, offsets, what))
-        return {"tensor": len(found) - 1}
-    if isinstance(value, (list, tuple)):
-        if _is_constant(value):
-            return {"constant": normalize(value[2] if len(value) > 2 else None)}
-        return [_arguments(v, found, offsets, what, keras3=keras3) for v in value]
-    if isinstance(value, dict) and not is_object(value):
-        return {k: _arguments(value[k], found, offsets, what, keras3=keras3) for k in sorted(value)}
-    return normalize(value)
-
-
-def _significant(args: Any, kwargs: Any) -> dict[str, Any] | None:
-    """The call's arguments where they say more than 'these tensors': anything by keyword, any literal."""
-    stated = {k: v for k, v in kwargs.items() if not _is_none(v) and not (k == "training" and v in (False, 0))}
-    flat = list(args)
-    if len(flat) == 1 and isinstance(flat[0], (list, dict)) and not _is_tensor(flat[0]):
-        flat = list(flat[0].values()) if isinstance(flat[0], dict) else flat[0]
-        while len(flat) == 1 and isinstance(flat[0], list):
-            flat = flat[0]
-    if not stated and all(_is_tensor(v) for v in flat):
-        return None
-    return {"args": args, "kwargs": stated}
-
-
-def _is_none(value: Any) -> bool:
-    """None, or nothing but Nones: the masks of several tensors that have none."""
-    inner = list(value.values()) if isinstance(value, dict) else value
-    return inner is None or (isinstance(inner, list) and all(_is_none(v) for v in inner))
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"tensor"}
-
-
 def _check_call(layer: LayerSpec, call: Call) -> None:
     """Refuse literal arguments of a layer's call: they change what the layer computes and lowering would not see it."""
     if call.arguments is None or layer.class_name.startswith("ops.") or layer.class_name in _GRAPH_OPS:
         return
-    literal = [k for k, v in call.arguments["kwargs"].items() if not _holds_tensor(v)]
-    literal += [f"argument {i}" for i, v in enumerate(call.arguments["args"]) if v is not None and not _holds_tensor(v)]
+    literal = [k for k, v in call.arguments["kwargs"].items() if not holds_tensor(v)]
+    literal += [f"argument {i}" for i, v in enumerate(call.arguments["args"]) if v is not None and not holds_tensor(v)]
     if literal:
         raise UnsupportedError(
             f"it is called with {', '.join(literal)} beside its tensors, which inference from a file cannot reproduce",
             layer=layer.name,
             way_out="call it with tensors alone (training=False is fine) and save the model again",
         )
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, dict):
-        return _is_tensor(value) or any(_holds_tensor(v) for v in value.values())
-    return isinstance(value, list) and any(_holds_tensor(v) for v in value)
 
 
 def _check_refs(spec: ModelSpec, where: str) -> None:
