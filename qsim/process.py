@@ -55,6 +55,15 @@ class Ended(SystemExit):
         self.number = number
 
 
+def cache() -> Path:
+    """Where what was compiled once for this machine is kept: $QSIM_CACHE, else ``qsim`` in the user's cache folder."""
+    given = os.environ.get("QSIM_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "qsim"
+
+
 def limit() -> float | None:
     """Seconds that a program may take; None without limit. Raises UsageError for a variable that is no such number."""
     given = os.environ.get(VARIABLE)

@@ -29,15 +29,6 @@ def compiler() -> list[str]:
     raise ToolMissingError("the native engine needs a C compiler (gcc or clang); engine='numpy' needs none")
 
 
-def _cache() -> Path:
-    """Where compiled kernels are kept: $QSIM_CACHE, else the user's cache folder."""
-    given = os.environ.get("QSIM_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "qsim"
-
-
 def _processor() -> str:
     """What -march=native depends on: the processor's features, where the system tells them."""
     info = Path("/proc/cpuinfo")
@@ -86,7 +77,7 @@ def load(extra: tuple[str, ...] = ()) -> ctypes.CDLL:
     temporary one.
     """
     try:
-        library = ctypes.CDLL(str(build(_cache(), extra)))
+        library = ctypes.CDLL(str(build(process.cache(), extra)))
     except OSError:
         with process.scratch("native") as folder:
             library = ctypes.CDLL(str(build(folder, extra)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import importlib.util
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,8 +85,22 @@ def run(command: Sequence[str], cwd: Path, what: str) -> str:
 
 @lru_cache(maxsize=2)
 def _objects(kind: str) -> Path:
-    """A folder, kept as long as this process, for Verilator's own compiled sources; ``kind``: native or cocotb."""
-    return _lasting(f"objects-{kind}")
+    """The folder of Verilator's own compiled sources, which take longer to compile than most designs.
+
+    kind: native or cocotb, which set different macros. Kept on this machine for a version of Verilator, its place, a
+    compiler and its options; where the cache folder cannot be written, as long as this process.
+    """
+    made = hashlib.sha256()
+    for command in (["verilator", "--version"], ["c++", "--version"]):
+        made.update(run(command, Path.cwd(), command[0]).encode() + b"\0")
+    for text in (environment().get("VERILATOR_ROOT", ""), *make_flags(False), os.environ.get("CXXFLAGS", "")):
+        made.update(text.encode() + b"\0")
+    folder = process.cache() / f"verilator-{made.hexdigest()[:32]}" / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return _lasting(f"objects-{kind}")
+    return folder
 
 
 def _lasting(purpose: str) -> Path:
@@ -101,16 +116,19 @@ def reuse_objects(kind: str, build: Path) -> None:
     Their time lies ahead, since make compares it with that of a makefile that Verilator may write only now.
     """
     later = time.time() + 3600
-    for path in sorted(_objects(kind).iterdir()):
+    for path in sorted(_objects(kind).glob("*.o")):
         shutil.copyfile(path, build / path.name)
         os.utime(build / path.name, (later, later))
 
 
 def keep_objects(kind: str, build: Path) -> None:
-    """Keep the objects that do not depend on the design."""
+    """Keep the objects that do not depend on the design. Renamed when whole: several processes may build at once."""
+    folder = _objects(kind)
     for path in sorted(build.glob("verilated*.o")):
-        if not (_objects(kind) / path.name).exists():
-            shutil.copyfile(path, _objects(kind) / path.name)
+        if not (folder / path.name).exists():
+            with suppress(OSError), process.scratch("keep", within=folder) as scratch:
+                shutil.copyfile(path, scratch / path.name)
+                (scratch / path.name).replace(folder / path.name)
 
 
 def build_native(
@@ -128,6 +146,7 @@ def build_native(
         build,
         "the C++ build",
     )
+    keep_objects("native", build)
     return build / "run"
 
 
