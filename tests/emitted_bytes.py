@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "importers")]
+sys.path[:0] = [str(HERE), str(HERE / "importers"), str(HERE / "importers/tflite")]
 
 import qsim  # noqa: E402
 from qsim.errors import QsimError  # noqa: E402

@@ -64,8 +64,6 @@ BEING_CUT = tuple(
     f"{name}: "
     for name in (
         "qsim/evaluation/evaluate.py",
-        "qsim/importers/tflite/lower/context.py",
-        "qsim/importers/tflite/reader.py",
         "qsim/importers/tfmot/conversion.py",
         "qsim/quantizers/blueoil.py",
         "tests/importers/keras_reference.py",
@@ -74,8 +72,8 @@ BEING_CUT = tuple(
         "tests/importers/random_whole.py",
         "tests/importers/test_keras_reader.py",
         "tests/importers/test_keras_reader_errors.py",
-        "tests/importers/tflite_moves.py",
-        "tests/importers/tflite_ops.py",
+        "tests/importers/tflite/tflite_moves.py",
+        "tests/importers/tflite/tflite_ops.py",
         "tests/importers/tfmot_models.py",
         "tests/quantizers/test_blueoil_keras.py",
     )

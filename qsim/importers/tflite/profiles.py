@@ -2,7 +2,7 @@
 
 The file does not say how a rescale rounds, nor in which precision a ratio of scales is taken; each engine does it its
 own way. Sources: runs of the engines themselves on single operators with 16-bit outputs and on exact ties
-(tests/importers/test_tflite_ops.py repeats them), read together with their kernels.
+(tests/importers/tflite/test_tflite_ops.py repeats them), read together with their kernels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which operators LiteRT gives to XNNPACK; the others run on its optimised built-in kernels.
 
 Source: the conditions of LiteRT's XNNPACK delegate, and runs of the interpreter on single operators on both sides of
-each of them (tests/importers/test_tflite_ops.py). Operators that only move codes are the same everywhere.
+each of them (tests/importers/tflite/test_tflite_ops.py). Operators that only move codes are the same everywhere.
 """
 
 from __future__ import annotations

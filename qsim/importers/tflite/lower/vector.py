@@ -1,7 +1,7 @@
 """Sums and products of two tensors, and the vector code that LiteRT's optimised kernels have for them.
 
 Sources: runs of the interpreter over all pairs of codes, and over every length from 7 to 33
-(tests/importers/test_tflite_vector.py repeats them), read together with its kernels.
+(tests/importers/tflite/test_tflite_vector.py repeats them), read together with its kernels.
 """
 
 from __future__ import annotations
