@@ -130,7 +130,8 @@ graph = qsim.load(sys.argv[1])
 entry = graph.inputs[0]
 qsim.Simulator(graph).run_codes(np.zeros((1, *graph[entry.tensor].shape), dtype=int) + entry.low)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f"  fresh process: first result after {time.perf_counter() - start:.2f} s, peak {peak:.0f} MB")
+cpu = time.process_time()
+print(f"  fresh process: first result after {time.perf_counter() - start:.2f} s ({cpu:.2f} CPU s), peak {peak:.0f} MB")
 """
 
 HLS4ML = """

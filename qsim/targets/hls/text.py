@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from qsim.ir import Graph, Tensor
 from qsim.ir import ops as o
@@ -44,15 +45,21 @@ def bits(*values: int) -> int:
     return max(IntFormat.for_range(min(-1, v), max(0, v)).width for v in values)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """A constant array: ``static const type name[dims] = {text};``, below its comment."""
+    """A constant array: ``static const type name[dims] = {text};``, below its comment. write: makes the text's lines,
+    when a file is written and not while the design is planned."""
 
     name: str
     type: str
     dims: str
-    lines: tuple[str, ...]
+    write: Callable[[], list[str]]
     comment: str = ""
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The text."""
+        return tuple(self.write())
 
 
 def table(
@@ -90,14 +97,15 @@ def table(
         name=name,
         type=f"qsim::rom<{fmt.width}, {'true' if fmt.signed else 'false'}>::type",
         dims="".join(f"[{n}]" for n in values.shape),
-        lines=tuple(rows(values, "    ")),
+        write=lambda: rows(values, "    "),
         comment=one_line(comment),
     )
 
 
 def indices(name: str, values: Sequence[int]) -> Table:
     """Sizes and strides, as plain ints."""
-    return Table(name=name, type="int", dims=f"[{len(values)}]", lines=("    " + ", ".join(map(str, values)),))
+    line = "    " + ", ".join(map(str, values))
+    return Table(name=name, type="int", dims=f"[{len(values)}]", write=lambda: [line])
 
 
 def wrapped(head: str, arguments: Sequence[str], tail: str) -> str:
