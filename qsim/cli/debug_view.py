@@ -198,17 +198,8 @@ def _show_layers(
     cells.append(
         (*total, sum(r.bias_bits for r in rows), share, "", "", "", "", f"{sum(r.energy_pj for r in rows):,.1f}")
     )
-    columns: tuple[str, ...] = (
-        "layer",
-        "kind",
-        "operations",
-        "weights",
-        "weight bits",
-        "bias bits",
-        "zeros",
-        "acc. width",
-    )
-    columns += ("proven", "sampled", "qkeras", "pJ/sample")
+    sizes = ("operations", "weights", "weight bits", "bias bits", "zeros", "acc. width")
+    columns = ("layer", "kind", *sizes, "proven", "sampled", "qkeras", "pJ/sample")
     view.table("Estimate", columns, cells, right=range(2, len(columns)))
 
 

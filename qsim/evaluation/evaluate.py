@@ -13,8 +13,8 @@ from qsim.evaluation.counts import Counts, Evaluation
 from qsim.evaluation.images import ImageRows
 from qsim.evaluation.record import Record
 from qsim.evaluation.rows import Rows, Wanted, open_rows
-from qsim.evaluation.schedulers import scheduler_of
-from qsim.evaluation.work import Block, Job, answers_of
+from qsim.evaluation.schedulers import Done, scheduler_of
+from qsim.evaluation.work import Answers, Block, Job, answers_of
 from qsim.importers import load
 from qsim.ir import Graph
 from qsim.simulate.engine import ENGINES, EngineName
@@ -74,47 +74,59 @@ def evaluate_all(
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     graphs = tuple(models.values())
+    answers = _answers(graphs, output, threshold, top)
+    inputs = _inputs(graphs[0], data, codes, pixels)
+    labelled = _labels(inputs, labels)
+    count = _count({**inputs, **({"labels": labelled} if labelled else {})}, samples)
+    size = _block_size(graphs[0])
+    job = Job(models=graphs, answers=answers, top=tuple(sorted(set(top))), codes=codes, engine=engine)
+    totals, done = [Counts() for _ in graphs], 0
+    settings = [codes, answers[0].output, list(job.top), threshold, count, size]
+    kept = Record(Path(record), _subject(models, inputs, labelled, settings), len(graphs)) if record else None
+    finished = dict(kept.done) if kept else {}
+    blocks = _blocks(inputs, labelled, count, size, lambda number: number not in finished)
+    with closing(kept) if kept else nullcontext():
+        for number, counts in _counted(finished, kept, scheduler_of(jobs, scheduler).run(job, blocks)):
+            for total, part in zip(totals, counts, strict=True):
+                total.add(part)
+            done += min(size, count - number * size)
+            progress(done, count)
+    return tuple(
+        Evaluation(name=name, hash=graph.hash, classes=a.classes, counts=total)
+        for (name, graph), a, total in zip(models.items(), answers, totals)
+    )
+
+
+def _subject(
+    models: Mapping[str, Graph], inputs: Mapping[str, Rows], labels: Rows | None, settings: list[object]
+) -> dict[str, object]:
+    """What a record is of."""
+    return {
+        "models": {name: graph.hash for name, graph in models.items()},
+        "data": {name: rows.identity for name, rows in inputs.items()},
+        "labels": labels.identity if labels else "",
+        "settings": settings,
+    }
+
+
+def _counted(finished: Mapping[int, list[Counts]], kept: Record | None, made: Done) -> Done:
+    """The blocks that a record holds, and those that are made now, each put on record."""
+    yield from finished.items()
+    for number, counts in made:
+        if kept:
+            kept.add(number, counts)
+        yield number, counts
+
+
+def _answers(graphs: Sequence[Graph], output: str | None, threshold: float, top: Sequence[int]) -> tuple[Answers, ...]:
+    """How each model answers, in the same classes. Raises UsageError where they do not, or have too few for ``top``."""
     answers = tuple(answers_of(graph, output, threshold) for graph in graphs)
     if len({(a.kind, a.classes, a.positions) for a in answers}) > 1:
         raise UsageError("the models answer in different classes or positions: evaluate them one by one")
     for k in top:
         if answers[0].kind != "scores" or not 1 <= k <= answers[0].classes:
             raise UsageError(f"top {k} needs scores of at least so many classes; there are {answers[0].classes}")
-    inputs = _inputs(graphs[0], data, codes, pixels)
-    labelled = _labels(inputs, labels)
-    count = _count({**inputs, **({"labels": labelled} if labelled else {})}, samples)
-    size = _block_size(graphs[0])
-    job = Job(models=graphs, answers=answers, top=tuple(sorted(set(top))), codes=codes, engine=engine)
-    subject: dict[str, object] = {
-        "models": {name: graph.hash for name, graph in models.items()},
-        "data": {name: rows.identity for name, rows in inputs.items()} if record else {},
-        "labels": labelled.identity if labelled and record else "",
-        "settings": [codes, answers[0].output, list(job.top), threshold, count, size],
-    }
-    totals = [Counts() for _ in graphs]
-    kept = Record(Path(record), subject, len(graphs)) if record else None
-    finished = dict(kept.done) if kept else {}
-    done = 0
-
-    def take(number: int, counts: Sequence[Counts]) -> None:
-        nonlocal done
-        for total, part in zip(totals, counts, strict=True):
-            total.add(part)
-        done += min(size, count - number * size)
-        progress(done, count)
-
-    with closing(kept) if kept else nullcontext():
-        for number, counts in finished.items():
-            take(number, counts)
-        blocks = _blocks(inputs, labelled, count, size, lambda number: number not in finished)
-        for number, counts in scheduler_of(jobs, scheduler).run(job, blocks):
-            if kept:
-                kept.add(number, counts)
-            take(number, counts)
-    return tuple(
-        Evaluation(name=name, hash=graph.hash, classes=a.classes, counts=total)
-        for (name, graph), a, total in zip(models.items(), answers, totals)
-    )
+    return answers
 
 
 def _inputs(graph: Graph, data: Any, codes: bool, pixels: str) -> dict[str, Rows]:
