@@ -85,6 +85,12 @@ REFUSED = [
         "common grid",
         "insert a QActivation",
     ),
+    (
+        lambda: chain(qkeras.QActivation("binary", name="sign"), q_dense(), quantize=False),
+        "'sign'",
+        "quantizes it, but not to equal steps",
+        'input_format="fixed<8,1>"',
+    ),
     (lambda: chain(keras.layers.BatchNormalization(axis=2, name="norm")), "'norm'", "axis 2", "last axis"),
 ]
 

@@ -278,8 +278,13 @@ def _input(ctx: Context, node: LayerNode, fmt: FixedPoint | None) -> Value:
         return Value.of(name, node.name, shape, fmt.scale)
     layer, rule = _boundary_rule(ctx, node)
     if rule is None:
+        reason = (
+            "no QActivation quantizes it before its first use"
+            if layer is node
+            else f"layer {layer.name!r} quantizes it, but not to equal steps, which a graph's input has"
+        )
         raise UnsupportedError(
-            f"the model's input {node.name!r} is real-valued and no QActivation quantizes it before its first use",
+            f"the model's input {node.name!r} is real-valued and {reason}",
             layer=node.name,
             way_out='pass the inputs\' number format, such as input_format="fixed<8,1>" in Python or '
             "--input-format 'fixed<8,1>' on the command line, or start the model with a QActivation",
@@ -315,8 +320,7 @@ def _boundary_rule(ctx: Context, node: LayerNode) -> tuple[LayerNode, Uniform | 
                 rule = twin.rule() if twin is not None else None
             except UnsupportedError as error:
                 raise UnsupportedError(error.reason, layer=readers[0].name, way_out=error.way_out) from error
-            if isinstance(rule, Uniform):
-                return readers[0], rule
+            return readers[0], rule if isinstance(rule, Uniform) else None
     return node, None
 
 
