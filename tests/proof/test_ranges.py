@@ -102,6 +102,21 @@ def test_beyond_62_bits_is_refused_with_the_layer() -> None:
     assert "QActivation" in str(caught.value)
 
 
+@pytest.mark.parametrize(("shift", "fits"), [(57, True), (58, False)])
+def test_the_shift_of_the_products_counts(shift: int, fits: bool) -> None:
+    """4 * 2**2 * 2**58 is 2**62, one more than 62 bits hold."""
+    b = GraphBuilder("shifted", "qkeras")
+    x = b.input("x", (4,), IntFormat(3, True), Quantization.of(1))
+    ones = IntArray(np.ones((4, 1), dtype=int))
+    dense = o.Dense(inputs=(x,), output="fc", layer="fc", weights=ones, bias=None, product_shift=shift)
+    if fits:
+        b.add(dense, quantization=Quantization.of(1))
+        assert b.tensor("fc").range == (-(1 << 61), 3 << 59)
+    else:
+        with pytest.raises(UnsupportedError, match="layer 'fc': the accumulator can reach"):
+            b.add(dense, quantization=Quantization.of(1))
+
+
 def test_a_format_too_small_for_the_proven_range_is_refused() -> None:
     b = GraphBuilder("narrow", "qkeras")
     q = Quantization.of(1)
