@@ -130,6 +130,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.wait(_GRACE)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
