@@ -103,6 +103,7 @@ def pools() -> Graph:
         outs.append(net.add(op, x, pool=(2, 3), strides=(1, 1), padding=((0, 1), (1, 1))))
         outs.append(net.add(op, x, pool=(6, 5), strides=(6, 5), padding=o.NO_PADDING))
         outs.append(net.add(op, x, pool=(1, 2), strides=(3, 3), padding=o.NO_PADDING))
+        outs.append(net.add(op, x, pool=(2, 2), strides=(2, 2), padding=((0, 0), (1, 0))))  # windows begin outside
     for kind in ("sum", "max", "min"):
         outs.append(net.add(o.Reduce, x, kind=kind, axes=(0, 1), keepdims=False))
         outs.append(net.add(o.Reduce, x, kind=kind, axes=(2,), keepdims=True))
