@@ -63,8 +63,6 @@ LONGER = re.compile(r"# Longer than (\d+) lines: \S.{20,}")
 BEING_CUT = tuple(
     f"{name}: "
     for name in (
-        "qsim/importers/tfmot/conversion.py",
-        "qsim/quantizers/blueoil.py",
         "tests/importers/keras_reference.py",
         "tests/importers/layer_cells.py",
         "tests/importers/qkeras_cells.py",

@@ -16,151 +16,15 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from qsim.errors import ToolMissingError, UsageError
-from qsim.version import install
-
-try:
-    import keras
-    import tensorflow as tf
-except ImportError as error:
-    raise ToolMissingError(
-        f"Blueoil's quantizers for training need TensorFlow and Keras 3: {install('keras')}. "
-        "Loading a saved model with qsim.load does not."
-    ) from error
+from qsim.errors import UsageError
+from qsim.quantizers.blueoil_base import Backward, Quantizer, floating, keras, tensor, tf
 
 PACKAGE = "qsim"
 """The package under which Keras registers the classes of this module."""
 
-Backward = Callable[[Any, Any], Any]
-"""backward(op, gradient): ``op.inputs`` and ``op.outputs`` hold the forward's tensors, inputs[0] what was quantized, as
-with TensorFlow 1's operations; it returns the gradient for inputs[0], or a sequence that starts with it."""
-
 _register = keras.saving.register_keras_serializable(package=PACKAGE)
-
-
-class Forward(NamedTuple):
-    """What a custom ``backward`` is given as ``op``."""
-
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-
-
-def _tensor(x: Any, dtype: Any, name: str) -> Any:
-    """``x`` as a tensor of ``dtype``. Raises UsageError for tensors of another type and symbolic ones."""
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(f"{name} needs Keras' TensorFlow backend, not {keras.backend.backend()}.")
-    if keras.backend.is_keras_tensor(x):
-        raise UsageError(f"{name} was called on a symbolic Keras tensor: put it into keras.layers.Activation.")
-    if isinstance(x, keras.Variable):
-        x = keras.ops.convert_to_tensor(x)
-    if isinstance(x, tf.Variable) or tf.is_tensor(x):
-        if tf.as_dtype(x.dtype) != dtype:
-            raise UsageError(
-                f"{name} was made for {dtype.name} and got a {tf.as_dtype(x.dtype).name} tensor: "
-                f"pass dtype=tf.{tf.as_dtype(x.dtype).name}."
-            )
-        return tf.convert_to_tensor(x)
-    return tf.convert_to_tensor(x, dtype=dtype)
-
-
-def _floating(dtype: Any, name: str) -> Any:
-    result = tf.as_dtype(dtype)
-    if not result.is_floating:
-        raise UsageError(f"{name}: dtype must be a floating type, not {result.name}.")
-    return result
-
-
-def _registered_name(function: Backward, name: str) -> str:
-    """The name under which Keras can find ``function`` again. Raises UsageError if it is not registered."""
-    registered = keras.saving.get_registered_name(function)
-    if keras.saving.get_registered_object(registered) is not function:
-        raise UsageError(
-            f"{name} cannot be saved: its backward {getattr(function, '__name__', function)!r} is not registered with "
-            "Keras. Decorate it with @keras.saving.register_keras_serializable(package=...)."
-        )
-    return str(registered)
-
-
-def _found(registered: str, name: str, custom_objects: Mapping[str, Any] | None = None) -> Backward:
-    function = keras.saving.get_registered_object(registered, custom_objects=custom_objects)
-    if function is None:
-        raise UsageError(
-            f"{name} was saved with the backward {registered!r}, which is not registered here. "
-            "Import the module that registers it before the model is loaded."
-        )
-    return function
-
-
-class _Quantizer:
-    """Quantizers without variables of their own: forward on float64, straight-through or custom gradient.
-
-    ``_forward(x64)`` gives the quantized values of the float64 tensor x64, ``_default(x, dy)`` the default gradient.
-    """
-
-    backward: Backward | None
-    alpha: str | None = "auto"
-    """For QKeras: the scale comes from the data, so it leaves initializers as they are."""
-
-    def __init__(self, backward: Backward | None, dtype: Any) -> None:
-        if backward is not None and not callable(backward):
-            raise UsageError(f"{type(self).__name__}: backward must be a function of (op, gradient).")
-        self.backward, self._dtype = backward, _floating(dtype, type(self).__name__)
-        self.dtype = self._dtype.name
-
-    def __call__(self, x: Any) -> Any:
-        """The quantized values of ``x``, same shape and dtype."""
-        x = _tensor(x, self._dtype, type(self).__name__)
-
-        @tf.custom_gradient  # type: ignore[untyped-decorator]
-        def quantized(x: Any) -> tuple[Any, Callable[[Any], Any]]:
-            y = tf.cast(self._forward(tf.cast(x, tf.float64)), self._dtype)
-
-            def gradient(dy: Any) -> Any:
-                if self.backward is None:
-                    return self._default(x, dy)
-                given = self.backward(Forward((x, *self._constants()), (y,)), dy)
-                return given[0] if isinstance(given, tuple | list) else given
-
-            return y, gradient
-
-        return quantized(x)
-
-    def _forward(self, x: Any) -> Any:
-        raise AttributeError(f"{type(self).__name__} defines no forward rule")
-
-    def _default(self, x: Any, dy: Any) -> Any:
-        return dy
-
-    def _constants(self) -> tuple[Any, ...]:
-        """The further inputs that Blueoil's operation had."""
-        return ()
-
-    def _arguments(self) -> dict[str, Any]:
-        return {}
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments as plain values. Raises UsageError where ``backward`` is not registered with Keras."""
-        name = type(self).__name__
-        config = self._arguments() | {"dtype": self.dtype}
-        if self.has_backward:
-            config["backward"] = None if self.backward is None else _registered_name(self.backward, name)
-        return config
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """The quantizer that ``get_config`` described."""
-        given = dict(config)
-        if isinstance(given.get("backward"), str):
-            given["backward"] = _found(given["backward"], cls.__name__, custom_objects)
-        return cls(**given)
-
-    has_backward = True
-
-    def __str__(self) -> str:
-        parts = [f"{k}={v!r}" for k, v in self._arguments().items()]
-        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def _signs(x: Any) -> Any:
@@ -169,7 +33,7 @@ def _signs(x: Any) -> Any:
 
 
 @_register
-class binary_mean_scaling_quantizer(_Quantizer):
+class binary_mean_scaling_quantizer(Quantizer):
     """y = s * (+1 where x >= 0, else -1), s = mean|x| over the whole tensor. Gradient: dy, or ``backward(op, dy)``.
 
     x: weights of any shape. dtype: of x and y.
@@ -183,7 +47,7 @@ class binary_mean_scaling_quantizer(_Quantizer):
 
 
 @_register
-class binary_channel_wise_mean_scaling_quantizer(_Quantizer):
+class binary_channel_wise_mean_scaling_quantizer(Quantizer):
     """As ``binary_mean_scaling_quantizer`` with one mean per output channel, the last axis of x."""
 
     def __init__(self, backward: Backward | None = None, dtype: Any = tf.float32) -> None:
@@ -195,7 +59,7 @@ class binary_channel_wise_mean_scaling_quantizer(_Quantizer):
 
 
 @_register
-class linear_mid_tread_half_quantizer(_Quantizer):
+class linear_mid_tread_half_quantizer(Quantizer):
     """y = floor(x' * n / max_value + 1/2) * max_value / n, x' = clip(x, 0, max_value), n = 2**bit - 1: ties go up.
 
     Gradient: dy where 0 < x < max_value, else 0; or ``backward(op, dy)`` with op.inputs = (x, bit, max_value).
@@ -258,7 +122,7 @@ def _threshold(threshold: Any, name: str) -> float:
 
 
 @_register
-class twn_weight_quantizer(_Quantizer):
+class twn_weight_quantizer(Quantizer):
     """Ternary weight networks: y = s * sign(x) where |x| > t, else 0; t = threshold * mean|x|, s = mean of those |x|.
 
     Where no |x| lies above t (an all-zero tensor) y is 0; Blueoil divides 0 by 0 there. Gradient: dy.
@@ -294,7 +158,7 @@ class ttq_weight_quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, threshold: float = 0.05, dtype: Any = tf.float32, **kwargs: Any) -> None:
         name = type(self).__name__
-        super().__init__(dtype=_floating(dtype, name).name, **kwargs)
+        super().__init__(dtype=floating(dtype, name).name, **kwargs)
         self.threshold = _threshold(threshold, name)
         self.positive = self.add_weight(name="positive", shape=(), initializer="ones")
         self.negative = self.add_weight(name="negative", shape=(), initializer="ones")
@@ -311,7 +175,7 @@ class ttq_weight_quantizer(keras.layers.Layer):  # type: ignore[misc]
                     "trained factors belong to one layer. Make a quantizer for each layer."
                 )
             self._owner = weakref.ref(x)
-        x = _tensor(x, tf.as_dtype(self.variable_dtype), type(self).__name__)
+        x = tensor(x, tf.as_dtype(self.variable_dtype), type(self).__name__)
         # Read outside of the custom gradient, which takes tensors and no variables.
         factors = (tf.convert_to_tensor(v.value) for v in (self.positive, self.negative))
         return self._quantized(x, *factors)

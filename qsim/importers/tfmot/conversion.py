@@ -19,64 +19,13 @@ from qsim.importers.keras.model import KerasModel, LayerNode
 from qsim.importers.keras.read.variables import tfmot_activation
 from qsim.importers.tflite.model import Operator, TfliteModel, TfliteQuantization, TfliteTensor
 from qsim.importers.tfmot.numbers import range_quantization, round_away, weight_codes, weight_scales
+from qsim.importers.tfmot.values import ACTIVATED, FIXED_OUTPUT, HANDS_ON, RESCALING, Open, Value
 from qsim.numerics import Array
 
 WRAPPER, INPUT_QUANTIZER = "QuantizeWrapperV2", "QuantizeLayer"
 FUSED = {"linear": 0, "relu": 1, "relu6": 3}
 OWN_OPERATOR = {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC", "tanh": "TANH"}
-_FIXED_OUTPUT = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
-_RESCALING = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "ADD", "MUL", "MEAN"),
-    *("RELU", "RELU6", "LEAKY_RELU"),
-)
-"""Operators whose output may have any scale, so that they take one over in place of a QUANTIZE behind them."""
-_ACTIVATED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL")
-"""Operators that a ReLU behind their trained range is fused into."""
-_HANDS_ON = (
-    "MAX_POOL_2D",
-    "AVERAGE_POOL_2D",
-    "RESHAPE",
-    "EXPAND_DIMS",
-    "PAD",
-    "STRIDED_SLICE",
-    "TRANSPOSE",
-    "REDUCE_MAX",
-)
-"""Operators whose output has the range of their input."""
-
 FLOATS = "which the converter leaves in floats"
-
-
-@dataclass(frozen=True)
-class Open:
-    """An operator whose output range is still to come.
-
-    kernel: output channels last; ranges: its trained ends, None if it is not fake-quantized; bias: float32;
-    multiplier: a folded normalization's factor per channel; layout: axes that bring the kernel into TFLite's order;
-    channels_axis: where its channels are then. parts: a Concatenate's sources, which get the range too.
-    """
-
-    operator: str
-    inputs: tuple[int, ...]
-    shape: tuple[int, ...]
-    options: dict[str, int | float | bool]
-    kernel: Array | None = None
-    ranges: tuple[Array, Array] | None = None
-    bias: Array | None = None
-    multiplier: Array | None = None
-    layout: tuple[int, ...] = ()
-    channels_axis: int = 0
-    layer: str = ""
-    parts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Value:
-    """A layer's result: a quantized tensor, or an operator that is still open. shape: without the batch."""
-
-    shape: tuple[int, ...]
-    tensor: int | None = None
-    open: Open | None = None
 
 
 Rule = Callable[["Conversion", LayerNode, Mapping[str, Any]], Value]
@@ -329,7 +278,7 @@ class Conversion:
         if tensor.type != "INT8":
             raise self.refuse(node, f"reads {source!r}, which has no trained range")
         self.check_way(node, source)
-        if self.producer(value.tensor) in _RESCALING and len(self.readers[source]) == 1:
+        if self.producer(value.tensor) in RESCALING and len(self.readers[source]) == 1:
             q = TfliteQuantization(scales=np.atleast_1d(scale), zero_points=np.array([zero]), axis=0)
             self.tensors[value.tensor] = replace(tensor, quantization=q)
             return value.tensor
@@ -345,10 +294,10 @@ class Conversion:
                 name = parents[name][0][0]
                 continue
             kind, shared = self.producer(tensor), len(self.readers[name]) > 1
-            if kind in _FIXED_OUTPUT:
+            if kind in FIXED_OUTPUT:
                 inner = name if steps or shared else ""
                 break
-            if kind not in _HANDS_ON or len(parents[name]) != 1:
+            if kind not in HANDS_ON or len(parents[name]) != 1:
                 break
             if (steps and shared) or (kind == "AVERAGE_POOL_2D" and steps):
                 inner = name
@@ -397,7 +346,7 @@ class Conversion:
     def own_operator(self, node: LayerNode, value: Value, name: str) -> Value:
         if value.tensor is None:
             raise self.refuse(node, f"applies {name} to a result without a trained range")
-        scale, zero = _FIXED_OUTPUT[name]
+        scale, zero = FIXED_OUTPUT[name]
         target = self.tensor(node.name, (1, *value.shape), "INT8", scale, zero)
         options = {"Beta": 1.0} if name == "SOFTMAX" else {}
         return Value(value.shape, self.operator(name, (value.tensor,), target, **options))
@@ -424,7 +373,7 @@ class Conversion:
         if op.name == "MAX_POOL_2D" and free and alone:
             self.operators[tensor] = replace(op, options=options)
             return value
-        if op.name in _ACTIVATED and free and (alone or op.name == "FULLY_CONNECTED"):
+        if op.name in ACTIVATED and free and (alone or op.name == "FULLY_CONNECTED"):
             return Value(shape, open=Open(op.name, op.inputs, shape, options))
         return Value(shape, open=Open("RELU" if activation == "relu" else "RELU6", (tensor,), shape, {}))
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from qsim.importers.keras.model import LayerNode
-from qsim.importers.tfmot.conversion import FLOATS, FUSED, OWN_OPERATOR, Conversion, Open, Rule, Value, activation_of
+from qsim.importers.tfmot.conversion import FLOATS, FUSED, OWN_OPERATOR, Conversion, Rule, activation_of
 from qsim.importers.tfmot.layers_shape import SAME_PADDING, pair, windows
 from qsim.importers.tfmot.numbers import normalization
+from qsim.importers.tfmot.values import Open, Value
 from qsim.numerics import Array
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from qsim.importers.keras.model import LayerNode
-from qsim.importers.tfmot.conversion import WRAPPER, Conversion, Open, Rule, Value, activation_of
+from qsim.importers.tfmot.conversion import WRAPPER, Conversion, Rule, activation_of
+from qsim.importers.tfmot.values import Open, Value
 
 SAME_PADDING = {"same": 0, "valid": 1}
 _THROUGH = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "ActivityRegularization")
