@@ -4,6 +4,8 @@ Weights come from the model's own quantizers as Keras runs them; convolutions, p
 float64; activation quantizers are QKeras' formulas in float64 numpy. Nothing of qsim takes part.
 """
 
+# Longer than 400 lines: each layer's rule in float64, read side by side.
+
 from __future__ import annotations
 
 import keras

@@ -1,5 +1,7 @@
 """The cells of the layer x quantizer table: every one a small model of a layer class, a quantizer and a role."""
 
+# Longer than 400 lines: a table of quantizers and codes, a cell each, in the order of the page.
+
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,7 @@
 """Seeded random QKeras models over the whole layer set: images, sequences, vectors, several inputs and outputs."""
 
+# Longer than 400 lines: one generator: the order of its draws decides what a seed builds.
+
 from __future__ import annotations
 
 import keras

@@ -1,5 +1,7 @@
 """Bad model files: each gives one readable paragraph that names what is wrong, and nothing else."""
 
+# Longer than 400 lines: every kind of damage to the same archives.
+
 from __future__ import annotations
 
 import copy

@@ -110,6 +110,7 @@ def structure(graph: Graph, order: Sequence[int] | None = None, inputs: Sequence
     return outputs, tuple(seen), len(graph.ops)
 
 
+# Longer than 60 lines: one chain of draws, whose order decides what a seed builds.
 def random_wrapped(seed: int) -> Any:
     """A small network of what tfmot's 8-bit registry takes: convolutions of all kinds with and without normalization
     and ReLUs, separable and transposed ones, pools, padding, cropping, joins, sums, activations, one or two ends."""

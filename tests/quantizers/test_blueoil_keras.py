@@ -1,5 +1,7 @@
 """Blueoil's quantizers in TensorFlow against a float64 oracle of their formulas, and their numpy twins against both."""
 
+# Longer than 400 lines: each quantizer through every way in which Keras keeps it.
+
 from __future__ import annotations
 
 import inspect
