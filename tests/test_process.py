@@ -123,6 +123,22 @@ def test_the_command_line_names_the_limit(
     assert "QSIM_TIME_LIMIT" in capfd.readouterr().out
 
 
+def started(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A program that takes signals, also where these tests run in the background or under nohup and ignore them."""
+
+    def take_signals() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=take_signals,
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
 def test_a_signal_to_the_parent_alone_leaves_nothing(
     number: signal.Signals, model: Path, compiler: Path, tmp_path: Path
@@ -133,7 +149,7 @@ def test_a_signal_to_the_parent_alone_leaves_nothing(
     environment = os.environ | {"CC": str(compiler), "TMPDIR": str(tmp_path / "tmp"), MARK: str(mark)}
     environment["QSIM_CACHE"] = str(tmp_path / "cache")
     command = [sys.executable, "-m", "qsim", "compile", str(model), "-o", str(tmp_path / "out"), "--target", "c"]
-    with subprocess.Popen([*command, "--verify"], env=environment, stderr=subprocess.PIPE, text=True) as parent:
+    with started([*command, "--verify"], environment) as parent:
         end = time.monotonic() + 60
         while not mark.exists() and time.monotonic() < end:
             time.sleep(0.05)
@@ -215,7 +231,7 @@ def test_signals_at_any_time_leave_nothing(target: str, model: Path, tmp_path: P
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), MARK: mark, "QSIM_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "qsim", "compile", str(model), "-o", str(tmp_path / "out"), "--target", target]
     for step in range(16):
-        with subprocess.Popen([*command, "--verify"], env=environment, stderr=subprocess.PIPE, text=True) as parent:
+        with started([*command, "--verify"], environment) as parent:
             time.sleep(0.3 + 0.35 * step)
             os.kill(parent.pid, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)[step % 3])
             parent.communicate(timeout=60)
