@@ -1,4 +1,4 @@
-"""Applies each fault of ``tests/mutants.py`` to a copy of the checkout, runs its tests there, and demands that they
+"""Applies each fault of ``tests/mutant_list.py`` to a copy of the checkout, runs its tests there, and demands that they
 fail. Prints a line a fault, and the share that was noticed; exit code 1 where one was not.
 
     python benchmarks/mutants.py [--only TEXT] [--from N]
@@ -22,7 +22,7 @@ SECONDS = 900
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from mutants import MUTANTS, Mutant  # noqa: E402
+from mutant_list import MUTANTS, Mutant  # noqa: E402
 
 
 def tested(top: Path, arguments: tuple[str, ...]) -> int:

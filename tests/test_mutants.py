@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Mutant
+from mutant_list import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 

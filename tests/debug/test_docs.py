@@ -47,6 +47,7 @@ def test_samples_are_what_is_printed(
     command: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
     np.save("x.npy", Record().images[:5])
     if "out-c" in command:
         emit(qsim.load(MODEL), "c", "out-c")

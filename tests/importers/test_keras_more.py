@@ -132,6 +132,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "take beyond": (lambda x: ops.take(x, [9], axis=1), "not within the 7 elements"),
     "tile of the batch": (lambda x: ops.tile(x, (2, 1, 1)), "batch"),
     "argmax of everything": (lambda x: ops.argmax(x), "all axes"),
+    "einsum to a number": (lambda x: ops.einsum("bij,bij->b", x, x), "no axis"),
     "einsum of the batch": (lambda x: ops.einsum("bij,cij->ij", x, x), "batch"),
 }
 

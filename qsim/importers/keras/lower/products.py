@@ -46,6 +46,10 @@ def _einsum(ctx: Context, node: LayerNode, inputs: list[Value]) -> Value:
         raise UnsupportedError(f"its subscripts are {text!r}", way_out="use two tensors and '->', such as bij,bjk->bik")
     if len({p[0] for p in parts}) > 1 or any(parts[0][0] in p[1:] for p in parts):
         raise UnsupportedError(f"its subscripts {text!r} do not begin with the batch, {BATCH}")
+    if len(parts[2]) == 1:
+        raise UnsupportedError(
+            f"its subscripts {text!r} leave one number a sample, which has no axis", way_out="keep an axis, or use Dot"
+        )
     return _summed(ctx, node, inputs, *(p[1:] for p in parts))
 
 
