@@ -271,6 +271,18 @@ def test_make_builds_and_the_vectors_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_make_stack_gives_the_compilers_frames(tmp_path: Path) -> None:
+    """A frame holds at least its function's local arrays; with -O0 nothing is inlined, so every layer has one."""
+    graph = small_cnn()
+    emit(graph, "c", tmp_path)
+    done = subprocess.run(["make", "stack", "CFLAGS=-O0"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    frames = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 2]
+    sizes = [int(size) for _, size, _ in frames]
+    assert sizes == sorted(sizes, reverse=True)
+    assert any("model.c" in place for place, _, _ in frames)
+    assert sizes[0] + sizes[1] >= plan(graph).footprint.stack > 0
+
+
 def test_cmake_builds(tmp_path: Path) -> None:
     emit(tiny(), "c", tmp_path / "source")
     for arguments in (["-S", "source", "-B", "build"], ["--build", "build", "--target", "tiny_model_test"]):
